@@ -1,0 +1,5 @@
+std = "lua54"
+max_line_length = 100
+exclude_files = { "lua/tidemill/core.d.lua" }
+files["spec"] = { std = "lua54+busted" }
+files[".busted"] = { std = "lua54" }

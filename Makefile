@@ -1,0 +1,231 @@
+# tidemill: `make` builds, `make help` lists the rest.
+
+LUA ?= lua5.4
+CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+BUILD ?= build
+
+VERSION := $(shell sed -n 's/^.define TM_VERSION "\(.*\)"/\1/p' \
+             include/tidemill.h)
+SONAME := libtidemill.so.$(firstword $(subst ., ,$(VERSION)))
+
+# pkg-config may be absent when this is read: whoever needs Lua goes through
+# `deps` or install-deps.sh first, and the latter starts make again.
+LUA_PC := $(shell for p in lua5.4 lua-5.4; do \
+            pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+ifneq ($(LUA_PC),)
+LUA_CFLAGS ?= $(shell pkg-config --cflags $(LUA_PC))
+LUA_LIBS ?= $(shell pkg-config --libs $(LUA_PC))
+else
+LUA_CFLAGS ?= -I/usr/include/lua5.4
+LUA_LIBS ?= -llua5.4
+endif
+
+# A sanitized build (asan, tsan) has Lua linked whole into the command, which
+# then runs the specs: a sanitizer wants to be there before anything else.
+ifdef SANITIZE
+SANITIZER = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
+            -fno-omit-frame-pointer
+HOST_LIBS = -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive \
+            -Wl,-E -ldl
+SPEC_HOST = $(COMMAND)
+CHECKED = $(COMMAND) $(C_TESTS)
+else
+HOST_LIBS = $(LUA_LIBS)
+SPEC_HOST = $(LUA)
+CHECKED = all $(C_TESTS)
+endif
+
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZER) \
+             -fPIC -fvisibility=hidden -pthread -MMD -MP -Isrc -Iinclude
+LUA_HEADERS = $(patsubst -I%,-isystem %,$(LUA_CFLAGS))
+LINK = $(CC) $(CFLAGS) $(SANITIZER) $(LDFLAGS) -pthread
+ANY_MAKE = $(MAKE) --no-print-directory
+
+CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c)
+BIND := $(wildcard src/bind/*.c)
+LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
+C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
+C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
+
+CORE_OBJECTS := $(CORE:src/%.c=$(BUILD)/obj/%.o)
+BIND_OBJECTS := $(BIND:src/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/embed.o
+OBJECTS := $(CORE_OBJECTS) $(BIND_OBJECTS)
+COMMAND := $(BUILD)/tidemill
+ARCHIVE := $(BUILD)/libtidemill.a
+SHARED := $(BUILD)/libtidemill.so
+MODULE := $(BUILD)/tidemill.so
+
+all: $(COMMAND) $(ARCHIVE) $(SHARED) $(MODULE) ## the command, the libraries
+
+help: ## this list
+	@awk -F '## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); \
+	  printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# ---- building ----------------------------------------------------------
+
+deps:
+	@CC='$(CC)' LUA='$(LUA)' LUA_CFLAGS='$(LUA_CFLAGS)' \
+	  sh tools/check-deps.sh build
+
+$(BUILD)/embed.c: tools/embed.lua $(LUA_FILES) lua/tidemill | deps
+	@echo "  LUA   $@"
+	@mkdir -p $(@D)
+	@$(LUA) tools/embed.lua $(LUA_FILES) > $@
+
+$(BUILD)/obj/%.o: src/%.c $(BUILD)/flags | deps
+	@echo "  CC    $<"
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/obj/embed.o: $(BUILD)/embed.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Only the binding and the command see Lua's headers.
+$(BIND_OBJECTS) $(BUILD)/obj/main.o: ALL_CFLAGS += $(LUA_HEADERS)
+
+$(ARCHIVE): $(OBJECTS) $(BUILD)/objects
+	@echo "  AR    $@"
+	@rm -f $@
+	@$(AR) rcs $@ $(OBJECTS)
+
+$(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
+	@echo "  LINK  $@"
+	@$(LINK) -o $@ $^ $(HOST_LIBS) -lm
+
+$(SHARED): $(ARCHIVE) src/libtidemill.map
+	@echo "  LINK  $@"
+	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+	  -Wl,--version-script=src/libtidemill.map \
+	  -o $@ $(OBJECTS) $(LUA_LIBS) -lm
+	@ln -sf $(@F) $(@D)/$(SONAME)
+
+# The module takes Lua from whoever loads it, and keeps its core to itself.
+$(MODULE): $(ARCHIVE) src/module.map
+	@echo "  LINK  $@"
+	@$(LINK) -shared -Wl,--version-script=src/module.map \
+	  -o $@ $(OBJECTS) -lm
+
+$(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
+	@echo "  CC    $<"
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) $(LUA_HEADERS) -Ispec/c -MF $@.d -c -o $@.o $<
+	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) -lm
+
+# Files that change only when what they say does.
+remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+$(BUILD)/flags: FORCE
+	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS))
+$(BUILD)/objects: FORCE
+	@$(call remember,$(OBJECTS))
+
+-include $(OBJECTS:.o=.d) $(BUILD)/obj/main.d $(C_TESTS:=.d)
+
+# ---- trying it ---------------------------------------------------------
+
+demo: ## install what is missing, build, solve a quantum well on every core
+	@sh tools/install-deps.sh build
+	@$(ANY_MAKE) all
+	@$(COMMAND) examples/quantum_well.lua
+
+test: ## install what is missing, build, run all tests
+	@sh tools/install-deps.sh build test
+	@$(ANY_MAKE) check
+
+# What `test` runs; TESTS names some C tests or specs instead of all.
+check: $(CHECKED)
+	@$(LUA) tools/test.lua $(BUILD) $(SPEC_HOST) $(TESTS)
+
+# Sanitizers of this age do not know layouts of more than 28 random bits.
+FIXED_LAYOUT = $$(exec 2>/dev/null; \
+  test "$$(cat /proc/sys/vm/mmap_rnd_bits || echo 0)" -gt 28 && \
+  setarch -R true && echo setarch -R)
+
+asan: ## the tests under address and undefined behaviour sanitizers
+	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
+	  BUILD=$(BUILD)/asan SANITIZE=address,undefined
+
+tsan: ## the tests under the thread sanitizer
+	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
+	  BUILD=$(BUILD)/tsan SANITIZE=thread
+
+bench: all ## measure against others of the kind, as far as installed
+	@for f in bench/*.lua; do \
+	  echo "# $$f"; $(COMMAND) $$f || exit 1; done
+
+# ---- looking after it --------------------------------------------------
+
+COMPILERS = $(foreach cc,gcc clang,$(if $(shell command -v $(cc)),$(cc)))
+
+lint: ## layers, sizes, luacheck, warnings of each compiler, format
+	@failed=0; \
+	$(LUA) tools/lint.lua || failed=1; \
+	luacheck -q --no-color $(wildcard lua spec examples tools bench) || failed=1; \
+	for cc in $(COMPILERS); do \
+	  $(ANY_MAKE) warnings CC=$$cc BUILD=$(BUILD)/lint/$$cc \
+	    CFLAGS="-O2 -Werror" || failed=1; done; \
+	sh tools/check-format.sh $(C_FILES) || failed=1; \
+	exit $$failed
+
+warnings: $(OBJECTS) $(BUILD)/obj/main.o $(C_TESTS)
+
+format: ## lay out the C files as .clang-format says
+	clang-format -i $(C_FILES)
+
+docs: ## the API pages, as HTML in build/docs
+	@mkdir -p $(BUILD)/docs
+	@$(LUA) tools/docs.lua $(BUILD)/docs
+
+clean: ## remove all that was built
+	rm -rf $(BUILD)
+
+# ---- installing --------------------------------------------------------
+
+BINDIR = $(PREFIX)/bin
+LIBDIR = $(PREFIX)/lib
+INCLUDEDIR = $(PREFIX)/include
+DATADIR = $(PREFIX)/share/tidemill
+MANDIR = $(PREFIX)/share/man/man1
+LUA_CMODDIR = $(LIBDIR)/lua/5.4
+HEADERS = $(wildcard include/*.h)
+INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
+  $(LIBDIR)/libtidemill.so $(LIBDIR)/$(SONAME) \
+  $(LIBDIR)/libtidemill.so.$(VERSION) $(LIBDIR)/pkgconfig/tidemill.pc \
+  $(HEADERS:include/%=$(INCLUDEDIR)/%) $(LUA_CMODDIR)/tidemill.so \
+  $(DATADIR)/core.d.lua $(MANDIR)/tidemill.1
+
+$(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@LUA_LIBS@|$(LUA_LIBS)|' $< > $@
+
+install: all $(BUILD)/tidemill.pc ## into DESTDIR and PREFIX (/usr/local)
+	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
+	install $(COMMAND) $(DESTDIR)$(BINDIR)/tidemill
+	install -m 644 $(ARCHIVE) $(DESTDIR)$(LIBDIR)/libtidemill.a
+	install -m 644 $(SHARED) $(DESTDIR)$(LIBDIR)/libtidemill.so.$(VERSION)
+	ln -sf libtidemill.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtidemill.so
+	install -m 644 $(BUILD)/tidemill.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 lua/tidemill/core.d.lua $(DESTDIR)$(DATADIR)/
+	install -m 644 man/tidemill.1 $(DESTDIR)$(MANDIR)/
+	@$(ANY_MAKE) install-module
+	@test -n "$(DESTDIR)" || PATH=$$PATH:/sbin ldconfig 2>/dev/null || :
+
+# The Lua module alone, for LuaRocks.
+module: $(MODULE)
+
+install-module: $(MODULE)
+	install -d $(DESTDIR)$(LUA_CMODDIR)
+	install -m 644 $(MODULE) $(DESTDIR)$(LUA_CMODDIR)/tidemill.so
+
+uninstall: ## what install put there
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(DATADIR)
+
+.DELETE_ON_ERROR:
+.PHONY: all help deps demo test check asan tsan bench lint warnings format \
+        docs clean install module install-module uninstall FORCE
