@@ -1,0 +1,102 @@
+/*
+ * platform.h: what the operating system must give
+ *
+ * The one header that a port fills; #ifdefs live in its .c alone. Nothing
+ * here keeps state.
+ */
+#ifndef TM_BASE_PLATFORM_H
+#define TM_BASE_PLATFORM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/*
+ * The CPUs that this process may really use. usable is the least of: CPUs
+ * in the affinity mask, and the cgroup's quota (v2 cpu.max, v1
+ * cpu.cfs_quota_us; every level up to the root) rounded up, at least 1.
+ * why says in a few words which it was, e.g. "2 in the affinity mask" or
+ * "cgroup quota of 1.5 CPUs". Never the number in the machine.
+ */
+typedef struct tm__cpus {
+  int usable;
+  int online;   /* in the machine */
+  int affinity; /* in this process's mask */
+  double quota; /* CPUs' worth of time; 0 when there is no limit */
+  char why[80];
+} tm__cpus;
+
+void tm__cpus_read(tm__cpus *out);
+
+/* The same from files below root ("" for the real ones) and a given size
+   of mask, so that tests can show it cgroup trees. */
+void tm__cpus_read_at(tm__cpus *out, const char *root, int affinity);
+
+/* Bytes of memory that this process may use: the least of physical memory,
+   the cgroup's limit (v2 memory.max, v1 memory.limit_in_bytes, every level)
+   and RLIMIT_AS. */
+uint64_t tm__memory_limit(void);
+uint64_t tm__memory_limit_at(const char *root);
+
+size_t tm__page_size(void);
+
+/* Nanoseconds of a clock that never goes back. About 20 ns a call. */
+uint64_t tm__now(void);
+
+/* The same clock as of the last tick (up to 4 ms ago). About 5 ns. */
+uint64_t tm__now_coarse(void);
+
+/* 64 bits that differ on each call, process and thread. */
+uint64_t tm__entropy(void);
+
+/* Tells the CPU that we spin. */
+static inline void tm__relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+#define TM__FOREVER UINT64_MAX
+
+/*
+ * Sleeps while *word == expected, for at most timeout nanoseconds
+ * (TM__FOREVER: no limit). Answers TM_OK when woken, or when *word differed,
+ * or for no reason; TM_ETIMEOUT; TM_ECANCELLED when a signal came. `shared`
+ * for words that other processes wake.
+ */
+int tm__futex_wait(_Atomic uint32_t *word, uint32_t expected,
+                   uint64_t timeout, bool shared);
+
+/* Wakes at most count sleepers on word; answers how many. */
+int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared);
+
+/* An opaque set of CPUs: this thread's mask. */
+typedef struct tm__mask {
+  unsigned long bits[1024 / (8 * sizeof(unsigned long))];
+} tm__mask;
+
+/* Reads and sets the calling thread's mask. Setting may fail quietly: a
+   worker that cannot be pinned runs all the same. */
+void tm__mask_get(tm__mask *out);
+void tm__mask_set(const tm__mask *mask);
+
+/* A mask of one CPU: the index-th (from 0, modulo their number) of all. */
+void tm__mask_nth(tm__mask *out, const tm__mask *all, int index);
+
+/* Reserves size bytes of zeroed memory that children made by fork share:
+   a memfd, mapped without reserving swap. *fd stays open. */
+int tm__shared_map(void **base, int *fd, size_t size, tm_error *e);
+void tm__shared_unmap(void *base, int fd, size_t size);
+
+/* Gives the pages of [offset, offset + size) back; they read as zero. Both
+   are multiples of the page size. */
+int tm__shared_release(void *base, int fd, size_t offset, size_t size);
+
+/* The calling thread's name in debuggers and top; at most 15 characters. */
+void tm__thread_name(const char *name);
+
+#endif
