@@ -1,0 +1,72 @@
+/*
+ * guest.h: what the core asks of the language that tasks are written in
+ *
+ * The core knows no Lua. A pool is made with a guest: a table of functions
+ * that make a worker's state, prepare a job in it, and run items. `bind`
+ * fills one for workers with a Lua state of their own and one for the
+ * caller's own state (FakePool).
+ */
+#ifndef TM_RUN_GUEST_H
+#define TM_RUN_GUEST_H
+
+#include "store/message.h"
+
+typedef struct tm__worker tm__worker;
+typedef struct tm__job tm__job;
+
+/*
+ * A piece of a claim while it runs, on the stack of the worker's thread. A
+ * worker that waits for a job of its own helps it, so pieces nest; depth
+ * counts from 1. Only the worker's thread may touch one.
+ *
+ * The guest appends one record (job.h) to out for each item from first on,
+ * in order, and moves `next` past it; [next, last) had no record when it
+ * returned.
+ */
+typedef struct tm__piece {
+  struct tm__piece *outer;
+  tm__worker *worker;
+  tm__job *job;
+  void *context;          /* of tm__guest.enter */
+  uint64_t first, last;
+  _Atomic uint64_t next; /* read by who abandons the worker */
+  uint64_t until;         /* tm__now_coarse() to leave at, 0: never */
+  uint64_t deadline;      /* tm__now() at which the item is over, 0: none */
+  int depth;
+  uint64_t claim_last;    /* the claim goes on to here */
+  uint32_t tries;         /* of the claim */
+  tm__buf out;
+  tm__keys keys;
+} tm__piece;
+
+typedef struct tm__guest {
+  /* Makes the state of a worker, on the worker's thread, and runs the
+     pool's initializer in it. */
+  int (*open)(tm__worker *w, void **state, tm_error *e);
+  void (*close)(tm__worker *w, void *state);
+
+  /* Prepares a job in a state; the context is kept until leave. A job that
+     cannot be prepared (a module is missing) still gets a context, in which
+     every item fails; NULL only when there is no memory. */
+  void *(*enter)(tm__worker *w, tm__job *job);
+  void (*leave)(tm__worker *w, void *context);
+
+  /* Runs items [p->first, p->last) as described above. May leave early when
+     tm__piece_over() says so, or when the worker is to unwind. */
+  void (*run)(tm__piece *p);
+
+  /* Makes the state call tm__worker_unwind soon. Called in a signal handler
+     on the worker's own thread. */
+  void (*interrupt)(tm__worker *w);
+
+  /* Bytes that the state uses. */
+  size_t (*memory)(tm__worker *w);
+
+  /* Frees what a job keeps for this guest (tm__job.user). May be NULL. */
+  void (*forget)(tm__job *job);
+
+  /* Frees the pool's guest_user, when the pool goes. May be NULL. */
+  void (*dispose)(void *guest_user);
+} tm__guest;
+
+#endif

@@ -1,0 +1,296 @@
+#include "run/job.h"
+
+#include <string.h>
+
+#include "base/platform.h"
+#include "run/inbox.h"
+#include "run/pool.h"
+#include "run/runtime.h"
+
+const char *tm__kind_name(int kind) {
+  static const char *const names[] = {"task",      "task",      "worker_died",
+                                      "timeout",   "cancelled", "interrupted",
+                                      "send"};
+  return kind > 0 && kind <= TM__FAIL_SEND ? names[kind] : "task";
+}
+
+void tm__record_write(unsigned char *at, tm__record r) {
+  at[0] = r.tag;
+  at[1] = r.kind;
+  memcpy(at + 2, &r.len, sizeof r.len);
+}
+
+bool tm__record_read(const unsigned char **at, const unsigned char *end,
+                     tm__record *out) {
+  if (end - *at < TM__RECORD_HEAD) return false;
+  out->tag = (*at)[0];
+  out->kind = (*at)[1];
+  memcpy(&out->len, *at + 2, sizeof out->len);
+  *at += TM__RECORD_HEAD;
+  return out->len <= (size_t)(end - *at);
+}
+
+bool tm__record_text(tm__buf *b, int kind, const char *text) {
+  size_t n = strlen(text);
+  unsigned char *p = tm__buf_take(b, TM__RECORD_HEAD + n);
+  if (!p) return false;
+  tm__record_write(p, (tm__record){.tag = TM__REC_CORE,
+                                   .kind = (unsigned char)kind,
+                                   .len = (uint32_t)n});
+  memcpy(p + TM__RECORD_HEAD, text, n);
+  return true;
+}
+
+static void items_free(tm__items *items, tm__pool *pool) {
+  tm__msg_unref(items->packed, pool->mem, pool->rt->store);
+  tm__free(pool->mem, items->offsets);
+  items->packed = NULL;
+  items->offsets = NULL;
+}
+
+static void slots_free(tm__job *job) {
+  for (uint64_t i = 0; i < (job->nslots ? job->nslots : 1); i++) {
+    tm__slot *slot = &job->slots[i];
+    tm__msg_unref(atomic_load(&slot->results), job->pool->mem,
+                  job->pool->rt->store);
+    tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
+  }
+  if (job->slots != &job->one) tm__free(job->pool->mem, job->slots);
+}
+
+/* One slot for each item, or for each place in a stream's window; the only
+   slot of a small job is inside it. */
+static bool slots_make(tm__job *job) {
+  uint64_t n = job->spec.window ? job->spec.window : job->items.n;
+  job->slots = &job->one;
+  if (n <= 1) return true;
+  tm__slot *slots = tm__calloc(job->pool->mem, n, sizeof *slots);
+  if (!slots) return false;
+  job->slots = slots;
+  job->nslots = n;
+  return true;
+}
+
+int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
+                tm__items *items, tm__msg *code, tm_error *e) {
+  tm__job *job = tm__calloc(pool->mem, 1, sizeof *job);
+  *out = NULL;
+  if (!job) goto no_memory;
+  job->pool = pool;
+  job->spec = *spec;
+  job->items = *items;
+  if (!slots_make(job)) goto no_memory;
+  job->code = code;
+  job->id = atomic_fetch_add(&pool->rt->next_job, 1) + 1;
+  atomic_init(&job->refs, 1);
+  atomic_init(&job->limit, spec->window ? 0 : items->n);
+  atomic_init(&job->closed, spec->window == 0);
+  atomic_init(&job->fail_at, UINT64_MAX);
+  atomic_init(&job->done, !spec->window && items->n == 0);
+  tm__pool_ref(pool);
+  *out = job;
+  return TM_OK;
+no_memory:
+  tm__free(pool->mem, job);
+  items_free(items, pool);
+  tm__msg_unref(code, pool->mem, pool->rt->store);
+  return tm__fail(e, TM_ENOMEM, "not enough memory for a job of %llu items",
+                  (unsigned long long)items->n);
+}
+
+tm__job *tm__job_ref(tm__job *job) {
+  /* relaxed: whoever gives us a reference has one */
+  atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
+  return job;
+}
+
+void tm__job_unref(tm__job *job) {
+  if (!job || atomic_fetch_sub(&job->refs, 1) != 1) return;
+  tm__pool *pool = job->pool;
+  if (pool->guest->forget) pool->guest->forget(job);
+  while (job->again) {
+    tm__again *rest = job->again;
+    job->again = rest->next;
+    tm__free(pool->mem, rest);
+  }
+  slots_free(job);
+  items_free(&job->items, pool);
+  tm__msg_unref(job->code, pool->mem, pool->rt->store);
+  tm__inbox_unref(job->inbox);
+  tm__free(pool->mem, job);
+  tm__pool_unref(pool);
+}
+
+/* Wakes whoever waits, if anybody does. The waiter counts itself before it
+   looks, we write before we look: one of us sees the other. */
+static void tell_waiters(tm__job *job) {
+  if (!atomic_load(&job->waiters)) return;
+  atomic_fetch_add(&job->tick, 1);
+  tm__futex_wake(&job->tick, INT32_MAX, false);
+}
+
+static void finish(tm__job *job) {
+  if (atomic_exchange(&job->done, 1)) return;
+  if (job->watched) atomic_fetch_sub(&job->pool->timed, 1);
+  if (job->inbox) tm__inbox_push(job->inbox, job);
+  tell_waiters(job);
+}
+
+static void settle(tm__job *job, uint64_t count) {
+  uint64_t settled = atomic_fetch_add(&job->settled, count) + count;
+  if (atomic_load(&job->closed) && settled == atomic_load(&job->limit))
+    finish(job);
+}
+
+bool tm__job_claimable(tm__job *job) {
+  return atomic_load(&job->nagain) ||
+         atomic_load(&job->next) < atomic_load(&job->limit);
+}
+
+bool tm__job_exhausted(tm__job *job) {
+  return atomic_load(&job->closed) && !tm__job_claimable(job);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* Claims from what was given back. Taken under the pool's lock; rare. */
+static bool claim_again(tm__job *job, uint64_t most, tm__claim *out) {
+  bool found = false;
+  pthread_mutex_lock(&job->pool->lock);
+  tm__again *a = job->again;
+  if (a) {
+    found = true;
+    out->first = a->first;
+    out->last = min_u64(a->last, a->first + most);
+    out->tries = a->tries;
+    a->first = out->last;
+    if (a->first == a->last) {
+      job->again = a->next;
+      atomic_fetch_sub(&job->nagain, 1);
+      tm__free(job->pool->mem, a);
+    }
+  }
+  pthread_mutex_unlock(&job->pool->lock);
+  return found;
+}
+
+bool tm__job_claim(tm__job *job, uint64_t most, int workers, tm__claim *out) {
+  if (atomic_load(&job->nagain) && claim_again(job, most, out)) return true;
+  uint64_t next = atomic_load(&job->next);
+  for (;;) {
+    uint64_t limit = atomic_load(&job->limit);
+    if (next >= limit) return false;
+    uint64_t count = min_u64(most, limit - next);
+    if (!job->spec.chunk) {
+      uint64_t fair = (limit - next) / (2 * (uint64_t)workers) + 1;
+      count = min_u64(count, fair);
+    }
+    if (atomic_compare_exchange_weak(&job->next, &next, next + count)) {
+      *out = (tm__claim){.first = next, .last = next + count};
+      return true;
+    }
+  }
+}
+
+bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
+                       uint32_t tries) {
+  tm__again *a = tm__alloc(job->pool->mem, sizeof *a);
+  if (!a) return false;
+  *a = (tm__again){.first = first, .last = last, .tries = tries};
+  pthread_mutex_lock(&job->pool->lock);
+  a->next = job->again;
+  job->again = a;
+  atomic_fetch_add(&job->nagain, 1);
+  pthread_mutex_unlock(&job->pool->lock);
+  tm__pool_announce(job->pool, job);
+  tell_waiters(job);
+  return true;
+}
+
+void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first,
+                     uint64_t records, uint64_t count) {
+  if (m) {
+    m->first = first;
+    m->count = records;
+    atomic_store(&tm__job_slot(job, first)->results, m);
+  }
+  settle(job, count);
+  if (job->spec.window) tell_waiters(job);
+}
+
+void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
+                             const char *text) {
+  tm__buf b;
+  tm__keys keys;
+  tm__msg *m = NULL;
+  tm__buf_init(&b, job->pool->mem);
+  tm__keys_init(&keys, job->pool->mem);
+  if (tm__msg_open(&b) && tm__record_text(&b, kind, text))
+    m = tm__msg_seal(&b, &keys);
+  tm__buf_term(&b);
+  tm__job_fail(job, item);
+  tm__job_publish(job, m, item, 1, 1);
+}
+
+/* Skips what is not yet claimed or was given back. */
+static void skip_rest(tm__job *job) {
+  uint64_t skipped = 0, limit;
+  atomic_store(&job->closed, 1);
+  uint64_t next = atomic_exchange(&job->next, UINT64_MAX);
+  limit = atomic_load(&job->limit);
+  if (next < limit) skipped = limit - next;
+  settle(job, skipped);
+}
+
+void tm__job_fail(tm__job *job, uint64_t item) {
+  atomic_fetch_add(&job->failed, 1);
+  if (job->spec.collect || job->spec.window) return;
+  uint64_t lowest = atomic_load(&job->fail_at);
+  while (item < lowest &&
+         !atomic_compare_exchange_weak(&job->fail_at, &lowest, item)) {
+  }
+  skip_rest(job);
+}
+
+void tm__job_stop(tm__job *job, int kind) {
+  uint32_t none = 0;
+  atomic_compare_exchange_strong(&job->cancelled, &none, (uint32_t)kind);
+  skip_rest(job);
+}
+
+uint64_t tm__job_room(tm__job *job, uint64_t taken) {
+  /* relaxed: only the owner changes limit */
+  uint64_t limit = atomic_load_explicit(&job->limit, memory_order_relaxed);
+  return job->spec.window - (limit - taken);
+}
+
+void tm__job_feed(tm__job *job, tm__msg *item) {
+  uint64_t i = atomic_load_explicit(&job->limit, memory_order_relaxed);
+  tm__slot *slot = tm__job_slot(job, i);
+  tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
+  slot->item = item;
+  atomic_store(&job->limit, i + 1); /* the slot is written before */
+  tm__pool_announce(job->pool, job);
+}
+
+void tm__job_close(tm__job *job) {
+  atomic_store(&job->closed, 1);
+  settle(job, 0);
+}
+
+const tm__msg *tm__job_item(tm__job *job, uint64_t i,
+                            const unsigned char **bytes,
+                            const unsigned char **end) {
+  const tm__msg *m = NULL;
+  uint64_t offset = 0;
+  if (job->items.kind == TM__ITEMS_STREAM) {
+    m = tm__job_slot(job, i)->item;
+  } else if (job->items.kind == TM__ITEMS_PACKED) {
+    m = job->items.packed;
+    if (job->items.offsets) offset = job->items.offsets[i];
+  }
+  if (!m) return NULL;
+  *bytes = tm__msg_bytes(m) + offset;
+  *end = tm__msg_bytes(m) + m->len;
+  return m;
+}

@@ -1,0 +1,225 @@
+/*
+ * job.h: one call to a pool, a task over n items
+ *
+ * Items are numbered from 0 here. Workers claim runs of them through `next`
+ * and answer each run with a message of records, put in the slot of its
+ * first item. A run may be given back in part (it took long, or its worker
+ * was lost); what is given back waits in `again` and is claimed first.
+ *
+ *   0 ......... next ......... limit          slots (ring of `window`)
+ *     claimed        unclaimed
+ *
+ * Invariants
+ *   - every item below limit is counted in `settled` exactly once: when its
+ *     record was published, or when it was skipped;
+ *   - the job is done when it is closed and settled == limit; `done` is set
+ *     once, after every slot was written;
+ *   - the slots that are set partition the items that have records: the
+ *     message in slot i answers items i .. i + count - 1;
+ *   - a job that raises claims nothing above its lowest failed item, and
+ *     every item below that is run.
+ *
+ * A stream (imap) is a job whose limit grows while it runs: its owner feeds
+ * items and takes results, at most `window` of them between.
+ *
+ * Threads: any worker of the pool calls claim, give_back, publish and fail;
+ * only the owner (the thread that submitted) calls feed, close, take.
+ */
+#ifndef TM_RUN_JOB_H
+#define TM_RUN_JOB_H
+
+#include "run/guest.h"
+
+typedef struct tm__pool tm__pool;
+typedef struct tm__inbox tm__inbox;
+
+/* Why an item failed; the names are in tm__kind_name. */
+enum tm__kind {
+  TM__FAIL_TASK = 1,
+  TM__FAIL_DIED,
+  TM__FAIL_TIMEOUT,
+  TM__FAIL_CANCELLED,
+  TM__FAIL_INTERRUPTED,
+  TM__FAIL_SEND
+};
+const char *tm__kind_name(int kind);
+
+/* A record: this head, then len bytes. */
+enum tm__record_tag {
+  TM__REC_OK = 0,   /* what the guest wrote of the result */
+  TM__REC_FAIL = 1, /* what the guest wrote of the error */
+  TM__REC_CORE = 2  /* a text that the core wrote */
+};
+
+typedef struct tm__record {
+  unsigned char tag, kind;
+  uint32_t len;
+} tm__record;
+
+#define TM__RECORD_HEAD 6 /* bytes of an encoded head */
+
+void tm__record_write(unsigned char *at, tm__record r);
+
+/* Reads the head at *at, which is below end, and moves *at to its bytes;
+   false when it does not fit. */
+bool tm__record_read(const unsigned char **at, const unsigned char *end,
+                     tm__record *out);
+
+/* Appends a failure with a text of the core's. */
+bool tm__record_text(tm__buf *b, int kind, const char *text);
+
+enum tm__items_kind {
+  TM__ITEMS_PACKED, /* bytes in `packed`, item i at offsets[i] */
+  TM__ITEMS_INTS,   /* start.i + i * step.i */
+  TM__ITEMS_FLOATS, /* start.f + i * step.f */
+  TM__ITEMS_STREAM, /* a message an item, in the slots */
+  TM__ITEMS_DIRECT  /* the guest has them (tm__job.user) */
+};
+
+typedef union tm__number {
+  int64_t i;
+  double f;
+} tm__number;
+
+typedef struct tm__items {
+  int kind;
+  uint64_t n;
+  tm__msg *packed;   /* owned */
+  uint64_t *offsets; /* owned; NULL when n is 1 */
+  tm__number start, step;
+} tm__items;
+
+/* What the caller asked for. Zero everywhere is the default. */
+typedef struct tm__spec {
+  char name[64];      /* of the task, for errors */
+  uint64_t chunk;     /* items a claim; 0: measured */
+  uint64_t timeout;   /* ns an item; 0: none */
+  uint32_t retries;   /* after death or timeout */
+  bool collect;       /* keep going after a failure */
+  bool spread;        /* an item is a tuple of arguments */
+  bool all;           /* keep all values that the task returns */
+  bool seeded;
+  int64_t seed;
+  uint64_t window;    /* > 0: a stream that runs at most so far ahead */
+} tm__spec;
+
+/* A slot: the results that begin at this item, and in a stream the item. */
+typedef struct tm__slot {
+  _Atomic(tm__msg *) results;
+  tm__msg *item;
+} tm__slot;
+
+/* Items that were claimed and given back. */
+typedef struct tm__again {
+  struct tm__again *next;
+  uint64_t first, last;
+  uint32_t tries;
+} tm__again;
+
+typedef struct tm__claim {
+  uint64_t first, last;
+  uint32_t tries; /* times that these items were tried before */
+} tm__claim;
+
+struct tm__job {
+  _Atomic uint32_t refs;
+  uint64_t id; /* unique in the runtime */
+  tm__pool *pool;
+  tm__spec spec;
+  tm__items items;
+  tm__msg *code; /* task and arguments common to all items; may be NULL */
+  void *user;    /* the guest's own */
+  tm__slot *slots;
+  tm__slot one;  /* the slots of a job of one item */
+  uint64_t nslots;
+  tm__inbox *inbox;          /* told when done; may be NULL */
+  struct tm__job *next_done; /* in the inbox */
+  struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
+  bool queued;                               /* its lock */
+  bool watched; /* counted in pool->timed; set before it is submitted */
+  tm__again *again;                          /* its lock */
+
+  /* Claims. Written by workers: kept off the lines above. */
+  char pad1[64];
+  _Atomic uint64_t next;
+  _Atomic uint64_t limit;
+  _Atomic uint64_t fail_at;  /* lowest failed item in raise mode */
+  _Atomic uint32_t nagain;   /* length of again */
+  _Atomic uint32_t closed;   /* limit is final */
+  _Atomic uint32_t cancelled; /* 0, or the enum tm__kind that says why */
+
+  char pad2[64];
+  _Atomic uint64_t settled;
+  _Atomic uint64_t failed;
+  _Atomic uint32_t done;
+  _Atomic uint32_t waiters;
+  _Atomic uint32_t tick; /* futex: grows with what waiters wait for */
+};
+
+/*
+ * Makes a job for a pool, with one reference, the caller's. items and code
+ * are taken over, also on failure. Allocates from the pool's memory.
+ */
+int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
+                tm__items *items, tm__msg *code, tm_error *e);
+
+tm__job *tm__job_ref(tm__job *job);
+void tm__job_unref(tm__job *job);
+
+/* Whether a worker could claim something now; and ever again. */
+bool tm__job_claimable(tm__job *job);
+bool tm__job_exhausted(tm__job *job);
+
+/* Claims at most `most` items (at least 1, with a fair share left to the
+   others when the job's chunk is measured). False when there are none. */
+bool tm__job_claim(tm__job *job, uint64_t most, int workers, tm__claim *out);
+
+/* Puts items of a claim back, to be claimed again. False when there is no
+   memory: the caller keeps them. The pool's workers must be told. */
+bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
+                       uint32_t tries);
+
+/* Publishes the records of items [first, first + records) (m may be NULL
+   when there are none) and settles `count` >= records items. */
+void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first,
+                     uint64_t records, uint64_t count);
+
+/* Publishes a failure with a text for one item. */
+void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
+                             const char *text);
+
+/* Notes that an item failed: in raise mode nothing above it is begun. */
+void tm__job_fail(tm__job *job, uint64_t item);
+
+/* Whether item i should not be run any more. */
+static inline bool tm__job_skips(tm__job *job, uint64_t i) {
+  /* relaxed: a late look costs one item more, nothing else */
+  return i > atomic_load_explicit(&job->fail_at, memory_order_relaxed) ||
+         atomic_load_explicit(&job->cancelled, memory_order_relaxed) != 0;
+}
+
+/* Stops the job: unclaimed items are skipped. The caller sees to the items
+   that run. kind says why (TM__FAIL_CANCELLED ...). */
+void tm__job_stop(tm__job *job, int kind);
+
+/* Streams, by the owner: room for items now; one more; no more. feed takes
+   the message over. */
+uint64_t tm__job_room(tm__job *job, uint64_t taken);
+void tm__job_feed(tm__job *job, tm__msg *item);
+void tm__job_close(tm__job *job);
+
+static inline bool tm__job_done(tm__job *job) {
+  return atomic_load(&job->done) != 0;
+}
+
+/* The slot of an item. */
+static inline tm__slot *tm__job_slot(tm__job *job, uint64_t i) {
+  return &job->slots[job->nslots ? i % job->nslots : 0];
+}
+
+/* The bytes of a packed or streamed item; NULL for other kinds. */
+const tm__msg *tm__job_item(tm__job *job, uint64_t i,
+                            const unsigned char **bytes,
+                            const unsigned char **end);
+
+#endif

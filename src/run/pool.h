@@ -1,0 +1,124 @@
+/*
+ * pool.h: jobs in, results out; the pool exists once for all kinds
+ *
+ * A pool has workers, a queue of jobs and a state. Workers take the first
+ * job in the queue that has something to claim; a job leaves the queue when
+ * nothing of it can be claimed any more.
+ *
+ *   OPEN -> CLOSED (no more jobs; workers end when the queue is empty)
+ *        -> TERMINATED (jobs are cancelled; workers end at once)
+ *
+ * A pool whose workers cannot be opened (the initializer fails) is broken:
+ * it takes jobs and fails their items with the reason.
+ *
+ * Locks, outermost first: monitor.lock, pool.roster, worker.lock, pool.lock.
+ */
+#ifndef TM_RUN_POOL_H
+#define TM_RUN_POOL_H
+
+#include <pthread.h>
+
+#include "run/worker.h"
+
+enum tm__pool_state { TM__OPEN, TM__CLOSED, TM__TERMINATED };
+
+/* Whether thread workers get a CPU each: never, always, or when there are
+   as many workers as CPUs in the mask and no quota binds. */
+enum tm__pin_policy { TM__PIN_NO, TM__PIN_YES, TM__PIN_AUTO };
+
+typedef struct tm__pool_options {
+  const tm__worker_kind *kind;
+  const tm__guest *guest;
+  void *guest_user;     /* for the guest; taken over on success */
+  int workers;          /* at least 1 */
+  uint64_t max_items;   /* a worker's state serves; 0: no limit */
+  size_t max_memory;    /* bytes its state may keep; 0: no limit */
+  int pin;              /* enum tm__pin_policy */
+  tm__msg *initializer; /* taken over; may be NULL */
+} tm__pool_options;
+
+struct tm__pool {
+  _Atomic uint32_t refs;
+  tm_runtime *rt; /* a reference */
+  const tm__mem *mem;
+  const tm__worker_kind *kind;
+  const tm__guest *guest;
+  void *guest_user;
+  tm__msg *initializer;
+  uint64_t max_items;
+  size_t max_memory;
+  bool pinned;
+  int nworkers;
+
+  pthread_mutex_t roster; /* guards workers[]: an abandoned one is replaced */
+  tm__worker **workers;
+
+  pthread_mutex_t lock; /* guards what follows, and again in jobs */
+  int state;
+  bool joined, broken;
+  tm_error fault;
+  tm__job *head, *tail; /* the queue; a reference to each */
+
+  _Atomic uint32_t epoch; /* futex: grows when there may be work */
+  _Atomic uint32_t sleepers, spinners;
+
+  struct tm__pool *retired_next; /* in the runtime; its lock */
+  struct tm__pool *watched_next; /* in the monitor; its lock */
+  bool watched;
+  uint64_t shortest; /* ns: the shortest time limit seen; monitor.lock */
+  _Atomic uint32_t timed; /* jobs with a time limit that are not done */
+};
+
+/* Makes a pool and starts its workers. *out has one reference. */
+int tm__pool_new(tm__pool **out, tm_runtime *rt,
+                 const tm__pool_options *options, tm_error *e);
+
+tm__pool *tm__pool_ref(tm__pool *pool);
+
+/* The last reference frees it: it must have been joined. */
+void tm__pool_unref(tm__pool *pool);
+
+/* Takes a job. TM_ECLOSED when the pool takes no more; a worker of the pool
+   itself may submit until it is terminated. */
+int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e);
+
+/* Tells workers that there is something to claim in a job. */
+void tm__pool_announce(tm__pool *pool, tm__job *job);
+
+/* For workers: a job with something to claim (a reference), NULL when there
+   is none now, TM_ECLOSED when there never will be. */
+int tm__pool_next(tm__pool *pool, tm__job **out);
+
+/* The calling thread runs what can be claimed of a job as the worker w. */
+void tm__pool_help(tm__worker *w, tm__job *job);
+
+typedef bool (*tm__ready_fn)(tm__job *job, void *argument);
+
+/*
+ * Waits until ready(job, argument); the job's workers call it into life. self is the
+ * worker that waits (it helps when the job is of its own pool), or NULL.
+ * TM_OK; TM_ETIMEOUT after `timeout` ns; TM_ECANCELLED when a signal came
+ * or when self is to unwind.
+ */
+int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
+                  void *argument, uint64_t timeout);
+
+/* Stops a job and interrupts the items of it that run. */
+void tm__pool_cancel(tm__job *job, int kind);
+
+void tm__pool_close(tm__pool *pool);
+void tm__pool_terminate(tm__pool *pool);
+int tm__pool_state_of(tm__pool *pool);
+
+/* Waits for the workers of a closed or terminated pool to end. `stop` is
+   asked now and then whether to give up (TM_ECANCELLED); may be NULL. After
+   terminate, a worker that does not come back from C code is left behind. */
+int tm__pool_join(tm__pool *pool, bool (*stop)(void *), void *argument);
+
+/* Marks a pool broken. */
+void tm__pool_break(tm__pool *pool, const tm_error *why);
+
+/* Replaces a worker that was abandoned. roster is held. */
+void tm__pool_replace(tm__pool *pool, int index);
+
+#endif

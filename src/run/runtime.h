@@ -1,0 +1,71 @@
+/*
+ * runtime.h: what everything hangs from
+ *
+ * A runtime owns the allocator, the log, the arena, the store, the monitor
+ * and the shared pools. It is counted: the host has one reference, every
+ * Lua state, pool and job that could outlive it another.
+ */
+#ifndef TM_RUN_RUNTIME_H
+#define TM_RUN_RUNTIME_H
+
+#include "base/log.h"
+#include "base/platform.h"
+#include "run/monitor.h"
+#include "run/pool.h"
+
+/* The kinds of shared pool; also indices into tm_runtime.shared. */
+enum tm__shared { TM__SHARED_THREAD, TM__SHARED_COUNT };
+
+struct tm_runtime {
+  _Atomic uint32_t refs;
+  tm__mem mem;
+  tm__log log;
+  tm__arena *arena;
+  tm__store *store;
+  tm__monitor monitor;
+  tm__cpus cpus;
+  tm__mask mask; /* of the thread that made the runtime */
+  unsigned flags;
+  _Atomic int threads; /* workers of the shared thread pool */
+  _Atomic int pin;     /* enum tm__pin_policy */
+
+  /* Threads of ours, and script threads, that are not asleep. More than
+     CPUs: nobody spins. */
+  _Atomic int awake;
+  _Atomic uint64_t next_uid; /* of states, never 0 */
+  _Atomic uint64_t next_job;
+  _Atomic int interrupted; /* the command's SIGINT was seen */
+
+  pthread_mutex_t lock; /* guards what follows */
+  tm__msg *settings;    /* the config in force, encoded; NULL: defaults */
+  tm__pool *shared[TM__SHARED_COUNT];
+  tm__pool *retired; /* shared pools that were closed and replaced */
+};
+
+tm_runtime *tm__runtime_ref(tm_runtime *rt);
+void tm__runtime_unref(tm_runtime *rt);
+
+/* A number that no other state of this runtime has or had. */
+uint64_t tm__runtime_uid(tm_runtime *rt);
+
+/* Whether one more thread may spin without keeping another from a CPU. */
+static inline bool tm__runtime_may_spin(tm_runtime *rt) {
+  return atomic_load_explicit(&rt->awake, memory_order_relaxed) <=
+         rt->cpus.usable; /* relaxed: a hint */
+}
+
+#define TM__SPIN_NS 40000u /* about what a wake-up costs */
+
+/* Makes a new arena of `size` bytes in the place of the present one, which
+   nothing may be stored in yet: TM_EINVAL. */
+int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e);
+
+/*
+ * The shared pool of a kind, made with `options` when there is none or when
+ * it is closed. *out gets a reference of the caller's.
+ */
+int tm__runtime_shared(tm_runtime *rt, int kind,
+                       const tm__pool_options *options, tm__pool **out,
+                       tm_error *e);
+
+#endif

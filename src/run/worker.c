@@ -1,0 +1,329 @@
+#include "run/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "run/pool.h"
+#include "run/runtime.h"
+
+/*
+ * How many items to claim when the job does not say: few at first, then as
+ * many as take about CLAIM_NS by the measure of the last claim, growing at
+ * most eightfold. A claim that takes longer than UNTIL_NS by the coarse clock
+ * gives its rest back, so that a wrong guess costs one item, not a claim.
+ */
+enum { CLAIM_NS = 200000, UNTIL_NS = 8000000 };
+
+typedef struct pacer {
+  uint64_t count;
+} pacer;
+
+static void pace(pacer *p, uint64_t items, uint64_t ns) {
+  uint64_t each = ns / (items ? items : 1) + 1;
+  uint64_t fit = CLAIM_NS / each;
+  if (fit > p->count * 8) fit = p->count * 8;
+  p->count = fit ? fit : 1;
+}
+
+int tm__worker_open(tm__worker *w, tm_error *e) {
+  w->uid = tm__runtime_uid(w->pool->rt);
+  w->items = 0;
+  int status = w->pool->guest->open(w, &w->state, e);
+  if (status) w->state = NULL;
+  return status;
+}
+
+static void drop(tm__worker *w, int i) {
+  tm__prepared p = w->prepared[i];
+  w->prepared[i] = w->prepared[--w->nprepared];
+  w->pool->guest->leave(w, p.context);
+  tm__job_unref(p.job);
+}
+
+void tm__worker_close(tm__worker *w) {
+  while (w->nprepared) drop(w, w->nprepared - 1);
+  tm__free(w->pool->mem, w->prepared);
+  w->prepared = NULL;
+  w->cap_prepared = 0;
+  if (w->state) w->pool->guest->close(w, w->state);
+  w->state = NULL;
+}
+
+void tm__worker_tidy(tm__worker *w) {
+  for (int i = w->nprepared - 1; i >= 0; i--)
+    if (tm__job_done(w->prepared[i].job)) drop(w, i);
+}
+
+static bool room_for_prepared(tm__worker *w) {
+  if (w->nprepared < w->cap_prepared) return true;
+  int cap = w->cap_prepared * 2 + 4;
+  tm__prepared *list = tm__realloc(w->pool->mem, w->prepared,
+                                   (size_t)cap * sizeof *list);
+  if (!list) return false;
+  w->prepared = list;
+  w->cap_prepared = cap;
+  return true;
+}
+
+/* The context of a job in this worker: kept while more of the job may come,
+   so that its functions keep their upvalues. */
+static void *prepare(tm__worker *w, tm__job *job) {
+  for (int i = 0; i < w->nprepared; i++)
+    if (w->prepared[i].job == job) return w->prepared[i].context;
+  tm__worker_tidy(w);
+  if (!room_for_prepared(w)) return NULL;
+  void *context = w->pool->guest->enter(w, job);
+  if (!context) return NULL;
+  w->prepared[w->nprepared++] =
+      (tm__prepared){.job = tm__job_ref(job), .context = context};
+  return context;
+}
+
+static void forget(tm__worker *w, tm__job *job) {
+  for (int i = 0; i < w->nprepared; i++)
+    if (w->prepared[i].job == job) {
+      drop(w, i);
+      return;
+    }
+}
+
+static void push_piece(tm__worker *w, tm__piece *p) {
+  pthread_mutex_lock(&w->lock);
+  p->outer = w->piece;
+  p->depth = w->piece ? w->piece->depth + 1 : 1;
+  w->piece = p;
+  w->expired = 0;
+  pthread_mutex_unlock(&w->lock);
+}
+
+/* False when the worker was abandoned: its items are settled already. */
+static bool pop_piece(tm__worker *w, tm__piece *p) {
+  pthread_mutex_lock(&w->lock);
+  w->piece = p->outer;
+  w->expired = 0;
+  bool ours = !w->abandoned;
+  pthread_mutex_unlock(&w->lock);
+  return ours;
+}
+
+/* The one item of a timed piece failed by its time limit, and may be tried
+   again. */
+static bool try_again(tm__piece *p, const tm__claim *claim) {
+  tm__job *job = p->job;
+  const unsigned char *at = p->out.data + sizeof(tm__msg);
+  tm__record r;
+  if (!job->spec.retries || claim->tries >= job->spec.retries) return false;
+  if (p->next != p->first + 1) return false;
+  if (!tm__record_read(&at, p->out.data + p->out.len, &r)) return false;
+  if (r.tag == TM__REC_OK || r.kind != TM__FAIL_TIMEOUT) return false;
+  return tm__job_give_back(job, p->first, p->last, claim->tries + 1);
+}
+
+/* Walks the records of a piece and notes its failures. */
+static void note_failures(tm__piece *p) {
+  const unsigned char *at = p->out.data + sizeof(tm__msg);
+  const unsigned char *end = p->out.data + p->out.len;
+  tm__record r;
+  for (uint64_t i = p->first; i < p->next; i++) {
+    if (!tm__record_read(&at, end, &r)) return;
+    if (r.tag != TM__REC_OK) tm__job_fail(p->job, i);
+    at += r.len;
+  }
+}
+
+static void publish(tm__piece *p) {
+  uint64_t records = p->next - p->first;
+  tm__msg *m = NULL;
+  if (records) {
+    note_failures(p);
+    m = tm__msg_seal(&p->out, &p->keys);
+  }
+  tm__job_publish(p->job, m, p->first, records, records);
+}
+
+/* Items of a claim without a record: skipped for good, or given back. */
+static void settle_rest(tm__job *job, const tm__claim *claim,
+                        uint64_t next) {
+  if (next == claim->last) return;
+  if (!tm__job_skips(job, next) &&
+      tm__job_give_back(job, next, claim->last, claim->tries))
+    return;
+  tm__job_publish(job, NULL, next, 0, claim->last - next);
+}
+
+static bool must_unwind(tm__worker *w) {
+  int kind;
+  return w->piece && tm__worker_unwind(w, &kind) >= 0;
+}
+
+/* Runs [first, last) of a claim; answers the first item not handled, or
+   UINT64_MAX when the worker must stop. */
+static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
+                          const tm__claim *claim, uint64_t first,
+                          uint64_t last) {
+  uint64_t now = job->spec.timeout ? tm__now() : 0;
+  tm__piece p = {.worker = w,
+                 .job = job,
+                 .context = context,
+                 .first = first,
+                 .last = last,
+                 .next = first,
+                 .claim_last = claim->last,
+                 .tries = claim->tries};
+  if (job->spec.timeout) p.deadline = now + job->spec.timeout;
+  if (!job->spec.chunk && last - first > 1)
+    p.until = tm__now_coarse() + UNTIL_NS;
+  tm__buf_init(&p.out, w->pool->mem);
+  tm__keys_init(&p.keys, w->pool->mem);
+  push_piece(w, &p);
+  if (tm__msg_open(&p.out)) w->pool->guest->run(&p);
+  uint64_t answer = UINT64_MAX;
+  if (pop_piece(w, &p)) {
+    answer = p.next;
+    if (!try_again(&p, claim)) publish(&p);
+  }
+  tm__keys_term(&p.keys, w->pool->rt->store);
+  tm__buf_term(&p.out);
+  return answer;
+}
+
+/* One claim; false when the worker was abandoned or nothing moved. */
+static bool run_claim(tm__worker *w, tm__job *job, void *context,
+                      const tm__claim *claim) {
+  uint64_t step = job->spec.timeout || job->spec.retries
+                      ? 1
+                      : claim->last - claim->first;
+  for (uint64_t i = claim->first; i < claim->last;) {
+    uint64_t next = run_piece(w, job, context, claim, i, i + step);
+    if (next == UINT64_MAX) return false;
+    if (next == i && !tm__job_skips(job, i) && !must_unwind(w))
+      tm__job_publish_failure(job, next++, TM__FAIL_TASK,
+                              "not enough memory to run the item");
+    if (next != i + step || tm__job_skips(job, next)) {
+      settle_rest(job, claim, next);
+      return true;
+    }
+    i = next;
+  }
+  return true;
+}
+
+static void fail_claim(tm__job *job, const tm__claim *claim,
+                       const char *text) {
+  for (uint64_t i = claim->first; i < claim->last; i++)
+    tm__job_publish_failure(job, i, TM__FAIL_TASK, text);
+}
+
+/* How many items may be claimed: by the pacer, and by what the worker has
+   left before it is renewed. */
+static uint64_t claim_size(tm__worker *w, const tm__job *job,
+                           const pacer *p) {
+  uint64_t most = job->spec.chunk ? job->spec.chunk : p->count;
+  uint64_t limit = w->pool->max_items;
+  if (limit && limit - w->items < most) most = limit - w->items;
+  return most ? most : 1;
+}
+
+static bool used_up(tm__worker *w) {
+  tm__pool *pool = w->pool;
+  if (w->piece) return false; /* a task waits here for its own job */
+  if (pool->max_items && w->items >= pool->max_items) return true;
+  return pool->max_memory && pool->guest->memory(w) > pool->max_memory;
+}
+
+/* A fresh state in the place of one that has served its time. */
+static bool renew(tm__worker *w) {
+  tm_error e;
+  tm__worker_close(w);
+  if (tm__worker_open(w, &e) == TM_OK) return true;
+  tm__pool_break(w->pool, &e);
+  return false;
+}
+
+void tm__worker_run(tm__worker *w, tm__job *job) {
+  pacer pacing = {.count = 1};
+  tm__claim claim;
+  void *context = NULL;
+  while (!must_unwind(w) &&
+         tm__job_claim(job, claim_size(w, job, &pacing),
+                       w->pool->nworkers, &claim)) {
+    uint64_t began = job->spec.chunk ? 0 : tm__now();
+    if (!context) context = prepare(w, job);
+    if (!context) {
+      fail_claim(job, &claim, "not enough memory to prepare the task");
+      continue;
+    }
+    uint64_t count = claim.last - claim.first;
+    if (!run_claim(w, job, context, &claim)) return;
+    if (!job->spec.chunk) pace(&pacing, count, tm__now() - began);
+    w->items += count;
+    if (used_up(w)) {
+      context = NULL;
+      if (!renew(w)) return;
+    }
+  }
+  if (context && tm__job_exhausted(job) && !job->spec.retries)
+    forget(w, job);
+}
+
+void tm__worker_interrupt(tm__worker *w) {
+  pthread_mutex_lock(&w->lock);
+  if (w->alive && w->piece && w->pool->kind->interrupt)
+    w->pool->kind->interrupt(w);
+  pthread_mutex_unlock(&w->lock);
+}
+
+int tm__worker_unwind(tm__worker *w, int *kind) {
+  int depth = -1;
+  for (tm__piece *p = w->piece; p; p = p->outer) {
+    uint32_t why = atomic_load(&p->job->cancelled);
+    if (!why && p->deadline && tm__now() >= p->deadline)
+      why = TM__FAIL_TIMEOUT;
+    if (why) {
+      depth = p->depth;
+      *kind = (int)why;
+    }
+  }
+  if (w->below && tm__worker_unwind(w->below, kind) >= 0) return 0;
+  return depth;
+}
+
+static void abandon_piece(tm__worker *w, tm__piece *p) {
+  char text[160];
+  tm__job *job = p->job;
+  uint64_t stuck = atomic_load(&p->next);
+  uint32_t why = atomic_load(&job->cancelled);
+  snprintf(text, sizeof text,
+           "did not return from C code in time; its %s was given up",
+           w->pool->kind->name);
+  if (stuck > p->first) tm__job_give_back(job, p->first, stuck, p->tries);
+  if (stuck + 1 < p->claim_last)
+    tm__job_give_back(job, stuck + 1, p->claim_last, p->tries);
+  if (p->tries < job->spec.retries &&
+      tm__job_give_back(job, stuck, stuck + 1, p->tries + 1))
+    return;
+  tm__job_publish_failure(job, stuck, why ? (int)why : TM__FAIL_TIMEOUT,
+                          text);
+}
+
+void tm__worker_abandon(tm__worker *w) {
+  tm__pool_ref(w->pool);
+  w->abandoned = true;
+  w->alive = false;
+  for (tm__piece *p = w->piece; p; p = p->outer) abandon_piece(w, p);
+}
+
+tm__worker *tm__worker_new(tm__pool *pool, int index) {
+  tm__worker *w = tm__calloc(pool->mem, 1, sizeof *w);
+  if (!w) return NULL;
+  w->pool = pool;
+  w->index = index;
+  pthread_mutex_init(&w->lock, NULL);
+  return w;
+}
+
+void tm__worker_free(tm__worker *w) {
+  if (!w) return;
+  pthread_mutex_destroy(&w->lock);
+  tm__free(w->pool->mem, w);
+}

@@ -1,0 +1,104 @@
+/*
+ * worker.h: a worker is a worker
+ *
+ * Inline, thread and (later) process workers run the same loop over the same
+ * jobs (worker.c); what differs is a tm__worker_kind: how one is born, how
+ * it is interrupted, how its end is awaited.
+ *
+ * The monitor and whoever cancels look at a worker from other threads: what
+ * they read is atomic or guarded by `lock`. A worker that is stuck in C
+ * code past its time is abandoned: `abandoned` is set under `lock`, its items
+ * are settled for it, and when it comes back it touches nothing but itself.
+ */
+#ifndef TM_RUN_WORKER_H
+#define TM_RUN_WORKER_H
+
+#include <pthread.h>
+#include <signal.h>
+
+#include "base/platform.h"
+#include "run/job.h"
+
+/* A job that a worker has prepared and not yet dropped. */
+typedef struct tm__prepared {
+  tm__job *job; /* a reference */
+  void *context;
+} tm__prepared;
+
+struct tm__worker {
+  tm__pool *pool;
+  int index;    /* 0 .. workers - 1 */
+  uint64_t uid; /* of its state */
+  void *state;  /* the guest's; NULL before open and after close */
+  tm__prepared *prepared;
+  int nprepared, cap_prepared;
+  uint64_t items; /* run since the state was opened */
+
+  tm__worker *below; /* whose thread this inline worker runs on */
+  pthread_t thread;
+  pthread_mutex_t lock; /* guards piece, alive and abandoned */
+  tm__piece *piece;     /* the innermost that runs */
+  bool alive;           /* thread may be signalled */
+  bool abandoned;
+  uint64_t expired; /* tm__now() when the monitor first saw it late; lock */
+  _Atomic uint32_t exited; /* futex: 1 when the thread is about to end */
+};
+
+typedef struct tm__worker_kind {
+  const char *name;
+  int (*start)(tm__worker *w, tm_error *e);
+  void (*interrupt)(tm__worker *w); /* w->lock is held */
+  bool runs_in_caller;              /* whoever waits does the work */
+} tm__worker_kind;
+
+extern const tm__worker_kind tm__worker_thread;
+extern const tm__worker_kind tm__worker_inline;
+
+/* The worker whose thread this is; NULL elsewhere. set answers the one that
+   was set before. */
+tm__worker *tm__worker_self(void);
+tm__worker *tm__worker_set_self(tm__worker *w);
+
+/* The handler of the signal by which workers are interrupted (SIGURG), for
+   runtimes that may use signals. Installed once in a process. */
+int tm__worker_install_signal(tm_error *e);
+#define TM__SIGNAL SIGURG
+
+/* Opens the state; the pool is marked broken when that fails. */
+int tm__worker_open(tm__worker *w, tm_error *e);
+
+/* Closes the state and drops what was prepared. */
+void tm__worker_close(tm__worker *w);
+
+/* Works on a job until nothing of it can be claimed, or the worker is to
+   unwind or was abandoned. On the worker's thread. */
+void tm__worker_run(tm__worker *w, tm__job *job);
+
+/* Drops prepared jobs that are done. */
+void tm__worker_tidy(tm__worker *w);
+
+/* Asks the worker to look whether it should unwind. Any thread. */
+void tm__worker_interrupt(tm__worker *w);
+
+/*
+ * Whether what this worker runs must be given up: -1 when all is well, else
+ * the depth of the outermost piece that is cancelled or late, or 0 when
+ * that piece is of a worker below, and why (enum tm__kind). On the worker's
+ * thread.
+ */
+int tm__worker_unwind(tm__worker *w, int *kind);
+
+/* Gives up a worker that is stuck: fails the items that it runs, gives back
+   those that it had claimed. w->lock is held; w may be gone after that. */
+void tm__worker_abandon(tm__worker *w);
+
+/* A worker of a pool that is not started yet; NULL without memory. */
+tm__worker *tm__worker_new(tm__pool *pool, int index);
+void tm__worker_free(tm__worker *w);
+
+/* Whether a piece has run so long that the rest should go to others. */
+static inline bool tm__piece_over(const tm__piece *p) {
+  return p->until && tm__now_coarse() > p->until;
+}
+
+#endif
