@@ -1,0 +1,349 @@
+/*
+ * guest.c: workers with a Lua state of their own
+ */
+#include "bind/guest.h"
+
+#include <stdio.h>
+
+#include "bind/error.h"
+#include "bind/format.h"
+#include "bind/items.h"
+#include "bind/ltask.h"
+#include "bind/unpack.h"
+#include "bind/unwind.h"
+#include "bind/worker_state.h"
+
+/*
+ * A job in a worker: a table with the globals that came with it at 1 and up
+ * (see unpack.h), and below zero what follows. Its fault, when set, is the
+ * error that each item fails with: the code could not be read here.
+ */
+enum { CONTEXT_FUNCTION = -1, CONTEXT_KWDS = -2, CONTEXT_FAULT = -3 };
+
+typedef struct context {
+  int ref; /* of the table, in the registry */
+  uint64_t job;
+  bool broken;
+} context;
+
+/* ---- state ---- */
+
+/* Stack: worker, initializer (light userdata). */
+static int run_initializer(lua_State *L) {
+  const tm__msg *m = lua_touserdata(L, 2);
+  const unsigned char *at = tm__msg_bytes(m);
+  lua_newtable(L);
+  int n = tm__unpack(L, &at, at + m->len, TM__UNPACK_JOB, lua_gettop(L));
+  if (n < 1) return 0;
+  tm__task_function(L, lua_gettop(L) - n + 1);
+  lua_call(L, n - 1, 0);
+  return 0;
+}
+
+static int initialize(tm__worker *w, lua_State *L, tm_error *e) {
+  tm__state *s = tm__state_get(L);
+  tm__state *before = tm__unwind_enter(s);
+  lua_pushcfunction(L, run_initializer);
+  lua_pushlightuserdata(L, w);
+  lua_pushlightuserdata(L, w->pool->initializer);
+  int status = lua_pcall(L, 2, 0, 0);
+  tm__unwind_enter(before);
+  if (status == LUA_OK) return TM_OK;
+  tm__error_text(L, -1);
+  status = tm__fail(e, TM_ELUA, "the pool's initializer failed: %s",
+                    lua_tostring(L, -1));
+  lua_settop(L, 0);
+  return status;
+}
+
+static int guest_open(tm__worker *w, void **state, tm_error *e) {
+  const tm__paths *paths = w->pool->guest_user;
+  lua_State *L = tm__worker_state(w, paths->path, paths->cpath);
+  if (!L) return tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+  *state = L;
+  if (!w->pool->initializer) return TM_OK;
+  int status = initialize(w, L, e);
+  if (status) lua_close(L);
+  return status;
+}
+
+static void guest_close(tm__worker *w, void *state) {
+  (void)w;
+  lua_close(state);
+}
+
+static size_t guest_memory(tm__worker *w) {
+  lua_State *L = w->state;
+  return (size_t)lua_gc(L, LUA_GCCOUNT) * 1024 +
+         (size_t)lua_gc(L, LUA_GCCOUNTB);
+}
+
+static void guest_interrupt(tm__worker *w) {
+  (void)w;
+  tm__unwind_arm();
+}
+
+/* ---- jobs ---- */
+
+/* package[field] = the string at the top, which is popped; nil: as it is. */
+static void set_path(lua_State *L, const char *field) {
+  if (lua_isstring(L, -1)) {
+    lua_getglobal(L, LUA_LOADLIBNAME);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, field);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* Stack: job, context (light userdata), the table of the context. */
+static int read_code(lua_State *L) {
+  tm__job *job = lua_touserdata(L, 1);
+  const tm__msg *m = job->code;
+  const unsigned char *at = tm__msg_bytes(m);
+  int table = 3;
+  tm__unpack(L, &at, at + m->len, TM__UNPACK_JOB, table);
+  lua_settop(L, 7); /* function, kwds, package.path, package.cpath */
+  set_path(L, "cpath");
+  set_path(L, "path");
+  lua_rawseti(L, table, CONTEXT_KWDS);
+  tm__task_function(L, 4);
+  lua_rawseti(L, table, CONTEXT_FUNCTION);
+  return 0;
+}
+
+/* Stack: job, context. */
+static int enter_job(lua_State *L) {
+  tm__job *job = lua_touserdata(L, 1);
+  context *c = lua_touserdata(L, 2);
+  lua_newtable(L);
+  lua_pushvalue(L, 3);
+  c->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pushcfunction(L, tm__error_handler);
+  lua_pushcfunction(L, read_code);
+  lua_pushlightuserdata(L, job);
+  lua_pushlightuserdata(L, c);
+  lua_pushvalue(L, 3);
+  if (lua_pcall(L, 3, 0, 4) == LUA_OK) return 0;
+  c->broken = true;
+  lua_rawseti(L, 3, CONTEXT_FAULT);
+  return 0;
+}
+
+static void *guest_enter(tm__worker *w, tm__job *job) {
+  lua_State *L = w->state;
+  tm__state *s = tm__state_get(L);
+  L = s->running;
+  context *c = tm__calloc(w->pool->mem, 1, sizeof *c);
+  if (!c || !lua_checkstack(L, 8)) goto failed;
+  c->ref = LUA_NOREF;
+  c->job = job->id;
+  int top = lua_gettop(L);
+  tm__state *before = tm__unwind_enter(s);
+  lua_pushcfunction(L, enter_job);
+  lua_pushlightuserdata(L, job);
+  lua_pushlightuserdata(L, c);
+  int status = lua_pcall(L, 2, 0, 0);
+  tm__unwind_enter(before);
+  lua_settop(L, top);
+  if (status != LUA_OK) goto failed;
+  s->context = job->id;
+  return c;
+failed:
+  tm__free(w->pool->mem, c);
+  return NULL;
+}
+
+static void guest_leave(tm__worker *w, void *context_) {
+  context *c = context_;
+  luaL_unref(w->state, LUA_REGISTRYINDEX, c->ref);
+  tm__free(w->pool->mem, c);
+}
+
+/* ---- items ---- */
+
+/* A message of one number is the commonest: read in place. */
+static bool push_number(lua_State *L, const unsigned char *at,
+                        const unsigned char *end) {
+  if (end - at < 11 || at[0] != 0 || at[1] != 1) return false;
+  uint64_t word = tm__get64(at + 3);
+  if (at[2] == TAG_INT) {
+    lua_pushinteger(L, (lua_Integer)word);
+    return true;
+  }
+  if (at[2] != TAG_FLOAT) return false;
+  double x;
+  memcpy(&x, &word, sizeof x);
+  lua_pushnumber(L, x);
+  return true;
+}
+
+static int push_item(lua_State *L, tm__job *job, uint64_t i) {
+  const unsigned char *at, *end;
+  const tm__items *items = &job->items;
+  if (items->kind == TM__ITEMS_INTS) {
+    lua_pushinteger(L, items->start.i + (lua_Integer)i * items->step.i);
+    return 1;
+  }
+  if (items->kind == TM__ITEMS_FLOATS) {
+    lua_pushnumber(L, items->start.f + (lua_Number)i * items->step.f);
+    return 1;
+  }
+  if (!tm__job_item(job, i, &at, &end)) return luaL_error(L, "no such item");
+  if (push_number(L, at, end)) return 1;
+  return tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
+}
+
+static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
+  int n = push_item(L, p->job, i);
+  if (!p->job->spec.spread) return n;
+  return tm__items_spread(L);
+}
+
+/* The mirror of push_number. */
+static bool write_number(lua_State *L, tm__piece *p, int first, int n) {
+  if (n != 1 || lua_type(L, first) != LUA_TNUMBER) return false;
+  unsigned char *at = tm__buf_take(&p->out, TM__RECORD_HEAD + 11);
+  if (!at) luaL_error(L, "not enough memory for a result");
+  tm__record_write(at, (tm__record){.tag = TM__REC_OK, .len = 11});
+  at += TM__RECORD_HEAD;
+  at[0] = 0;
+  at[1] = 1;
+  if (lua_isinteger(L, first)) {
+    lua_Integer x = lua_tointeger(L, first);
+    at[2] = TAG_INT;
+    memcpy(at + 3, &x, 8);
+  } else {
+    lua_Number x = lua_tonumber(L, first);
+    at[2] = TAG_FLOAT;
+    memcpy(at + 3, &x, 8);
+  }
+  return true;
+}
+
+static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
+                         int first, int n) {
+  tm__items_lend(p, packer);
+  packer->L = L;
+  packer->crumb = NULL;
+  packer->globals = false;
+  tm__pack_again(packer);
+  tm__pack_values(packer, first, n);
+  tm__pack_sections(packer);
+  tm__items_lend(p, packer);
+}
+
+static void result(lua_State *L, tm__piece *p, tm__packer *packer,
+                   uint64_t i, int first, int n) {
+  if (write_number(L, p, first, n)) return;
+  size_t at = tm__items_begin(L, &p->out);
+  snprintf(packer->root, sizeof packer->root, "the result of item %llu",
+           (unsigned long long)i + 1);
+  write_values(L, p, packer, first, n);
+  tm__items_end(&p->out, at, TM__REC_OK, 0);
+}
+
+/* Three values: what was raised, its text, the traceback. What was raised
+   may be a thing that cannot travel: then its text stands for it. */
+static int pack_failure(lua_State *L) {
+  tm__piece *p = lua_touserdata(L, 1);
+  tm__packer *packer = lua_touserdata(L, 2);
+  write_values(L, p, packer, 3, 3);
+  return 0;
+}
+
+static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
+                    uint64_t i, int kind) {
+  (void)i;
+  int error = lua_gettop(L);
+  size_t at = tm__items_begin(L, &p->out);
+  lua_pushcfunction(L, pack_failure);
+  lua_pushlightuserdata(L, p);
+  lua_pushlightuserdata(L, packer);
+  lua_rawgeti(L, error, 1);
+  int value = lua_gettop(L);
+  if (kind == TM__FAIL_SEND && tm__error_is(L, value)) {
+    lua_getfield(L, value, "message");
+    lua_replace(L, value);
+  }
+  tm__error_text(L, value);
+  lua_rawgeti(L, error, 2);
+  if (lua_pcall(L, 5, 0, 0) != LUA_OK) {
+    tm__items_recover(p, packer);
+    p->out.len = at + TM__RECORD_HEAD;
+    lua_pushcfunction(L, pack_failure);
+    lua_pushlightuserdata(L, p);
+    lua_pushlightuserdata(L, packer);
+    lua_rawgeti(L, error, 1);
+    tm__error_text(L, -1);
+    lua_replace(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawgeti(L, error, 2);
+    lua_call(L, 5, 0);
+  }
+  tm__items_end(&p->out, at, TM__REC_FAIL, kind);
+}
+
+static const tm__items_ops own_ops = {
+    .arguments = arguments, .result = result, .failure = failure};
+
+/* Every item fails as the code did when it was read. */
+static int fault_function(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  return lua_error(L);
+}
+
+/* Stack: piece. */
+static int run_piece(lua_State *L) {
+  tm__piece *p = lua_touserdata(L, 1);
+  context *c = p->context;
+  tm__state *s = tm__state_get(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->ref);
+  if (s->context != p->job->id) {
+    tm__unpack_globals(L, 2);
+    s->context = p->job->id;
+  }
+  tm__packer *packer = tm__packer_push(L, NULL);
+  tm__buf_term(&packer->buf); /* it borrows the piece's */
+  lua_rawgeti(L, 2, CONTEXT_KWDS);
+  if (c->broken) {
+    lua_rawgeti(L, 2, CONTEXT_FAULT);
+    if (lua_istable(L, -1)) lua_rawgeti(L, -1, 1);
+    lua_pushcclosure(L, fault_function, 1);
+    lua_replace(L, 5);
+    lua_settop(L, 5);
+  } else {
+    lua_rawgeti(L, 2, CONTEXT_FUNCTION);
+  }
+  tm__items_run(L, p, packer, &own_ops);
+  tm__packer_rest(L, packer);
+  return 0;
+}
+
+static void guest_run(tm__piece *p) {
+  tm__state *s = tm__state_get(p->worker->state);
+  lua_State *L = s->running;
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, 8)) return;
+  lua_pushcfunction(L, run_piece);
+  lua_pushlightuserdata(L, p);
+  lua_pcall(L, 1, 0, 0);
+  lua_settop(L, top);
+}
+
+static void guest_dispose(void *user) {
+  tm__paths *paths = user;
+  const tm__mem *mem = paths->mem;
+  tm__free(mem, paths->path);
+  tm__free(mem, paths->cpath);
+  tm__free(mem, paths);
+}
+
+const tm__guest tm__guest_own = {.open = guest_open,
+                                 .close = guest_close,
+                                 .enter = guest_enter,
+                                 .leave = guest_leave,
+                                 .run = guest_run,
+                                 .interrupt = guest_interrupt,
+                                 .memory = guest_memory,
+                                 .dispose = guest_dispose};

@@ -1,0 +1,35 @@
+/*
+ * guest.h: Lua as the guest of the core's workers
+ */
+#ifndef TM_BIND_GUEST_H
+#define TM_BIND_GUEST_H
+
+#include "bind/bind.h"
+
+/* Workers with a Lua state of their own. Its guest_user is a tm__paths. */
+extern const tm__guest tm__guest_own;
+
+/* The caller's own state (FakePool): items and results are Lua values in
+   tables of the job; nothing is copied. */
+extern const tm__guest tm__guest_direct;
+
+/* Where workers look for modules: the script's package.path and cpath when the pool
+   was made, and again at each submit where they have changed. */
+typedef struct tm__paths {
+  const tm__mem *mem;
+  char *path, *cpath;
+} tm__paths;
+
+/*
+ * What a job for the caller's state keeps (tm__job.user): a table in the
+ * registry of that state,
+ *   [1] function, [2] kwds, [3] items, [4] results, [5] errors
+ * with results[i] (or {n=, ...} where all are kept) and errors[i] = {value,
+ * traceback}.
+ */
+typedef struct tm__direct {
+  lua_State *L; /* its main thread */
+  int ref;
+} tm__direct;
+
+#endif

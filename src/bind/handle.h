@@ -1,0 +1,36 @@
+/*
+ * handle.h: userdata that stand for an entry of the store
+ *
+ * Keys, counters and tasks are one count on an entry each. They travel as
+ * the key, and the message holds a count while it is in flight.
+ */
+#ifndef TM_BIND_HANDLE_H
+#define TM_BIND_HANDLE_H
+
+#include "bind/pack.h"
+
+typedef struct tm__handle {
+  tm__key key; /* 0 once it is given back */
+  int kind;    /* enum tm__store_kind */
+  tm_runtime *rt;
+} tm__handle;
+
+/* Pushes a new handle on an entry, taking the caller's count over also on
+   failure. Its metatable is that of the kind, with nuv user values. */
+tm__handle *tm__handle_push(lua_State *L, int kind, tm__key key, int nuv);
+
+/* The handle at index when it is of this kind, else NULL. */
+tm__handle *tm__handle_to(lua_State *L, int index, int kind);
+
+/* The same; raises "<name> expected, got ..." otherwise. */
+tm__handle *tm__handle_check(lua_State *L, int index, int kind);
+
+/* Makes the metatable of a kind and pushes it: __gc, __eq, __name. */
+void tm__handle_meta(lua_State *L, int kind, const char *name);
+
+/* For pack and unpack. False when the userdata is no handle. */
+bool tm__handle_pack(tm__packer *p, int index);
+void tm__handle_unpack(lua_State *L, int kind, uint64_t key,
+                       const unsigned char *extra, size_t n);
+
+#endif

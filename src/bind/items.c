@@ -1,0 +1,198 @@
+#include "bind/items.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "bind/error.h"
+#include "bind/unwind.h"
+
+/* The arguments of run_items, on the C stack of tm__items_run. */
+typedef struct run {
+  tm__piece *piece;
+  const tm__items_ops *ops;
+  tm__packer *packer;
+  tm__state *state;
+  size_t begin; /* of the record of the item that runs */
+  bool sending; /* the result is being written */
+} run;
+
+size_t tm__items_begin(lua_State *L, tm__buf *out) {
+  size_t at = out->len;
+  if (!tm__buf_take(out, TM__RECORD_HEAD))
+    luaL_error(L, "not enough memory for a result");
+  return at;
+}
+
+void tm__items_end(tm__buf *out, size_t at, int tag, int kind) {
+  tm__record_write(out->data + at,
+                   (tm__record){.tag = (unsigned char)tag,
+                                .kind = (unsigned char)kind,
+                                .len = (uint32_t)(out->len - at -
+                                                  TM__RECORD_HEAD)});
+}
+
+/* Four words for xoshiro256**, drawn by splitmix64 as its authors advise,
+   from a mix of (s, i): neighbouring items share no words. */
+void tm__items_seed(lua_State *L, tm__state *s, int64_t seed, uint64_t i) {
+  uint64_t mix = tm__mix64(tm__mix64((uint64_t)seed + 1) + i);
+  if (s->random) {
+    uint64_t *words = s->random;
+    for (int k = 0; k < 4; k++) words[k] = tm__splitmix64(&mix);
+    return;
+  }
+  lua_getglobal(L, "math");
+  lua_getfield(L, -1, "randomseed");
+  lua_pushinteger(L, (lua_Integer)tm__splitmix64(&mix));
+  lua_pushinteger(L, (lua_Integer)tm__splitmix64(&mix));
+  lua_call(L, 2, 0);
+  lua_pop(L, 1);
+}
+
+int tm__items_spread(lua_State *L) {
+  int tuple = lua_gettop(L);
+  if (!lua_istable(L, tuple))
+    return luaL_error(L, "starmap expects a table of arguments as each item "
+                         "(got a %s)", luaL_typename(L, tuple));
+  lua_getfield(L, tuple, "n");
+  lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1)
+                                       : (lua_Integer)lua_rawlen(L, tuple);
+  lua_pop(L, 1);
+  if (n < 0 || n > 250) return luaL_error(L, "too many arguments (%I)", n);
+  luaL_checkstack(L, (int)n + 4, "too many arguments");
+  for (lua_Integer i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
+  lua_remove(L, tuple);
+  return (int)n;
+}
+
+void tm__items_lend(tm__piece *p, tm__packer *packer) {
+  tm__buf b = p->out;
+  tm__keys k = p->keys;
+  p->out = packer->buf;
+  p->keys = packer->keys;
+  packer->buf = b;
+  packer->keys = k;
+}
+
+void tm__items_recover(tm__piece *p, tm__packer *packer) {
+  if (packer && !p->out.data && packer->buf.data) tm__items_lend(p, packer);
+}
+
+static uint64_t next_of(const tm__piece *p) {
+  /* relaxed: only this thread writes it */
+  return atomic_load_explicit(&p->next, memory_order_relaxed);
+}
+
+static void advance(tm__piece *p) {
+  /* relaxed: a reader of it has the worker's lock, or waits for the end */
+  atomic_store_explicit(&p->next, next_of(p) + 1, memory_order_relaxed);
+}
+
+/* Runs items until one fails. Stack: run, kwds, function. */
+static int run_items(lua_State *L) {
+  run *r = lua_touserdata(L, 1);
+  tm__piece *p = r->piece;
+  const tm__spec *spec = &p->job->spec;
+  int wanted = spec->all ? LUA_MULTRET : 1;
+  for (uint64_t i = next_of(p); i < p->last; i++) {
+    if (tm__job_skips(p->job, i)) break;
+    if (i > p->first && tm__piece_over(p)) break;
+    r->begin = p->out.len;
+    if (spec->seeded) tm__items_seed(L, r->state, spec->seed, i);
+    lua_pushvalue(L, 3);
+    int n = r->ops->arguments(L, p, i);
+    if (!lua_isnil(L, 2)) {
+      lua_pushvalue(L, 2);
+      n++;
+    }
+    lua_call(L, n, wanted);
+    r->sending = true;
+    r->ops->result(L, p, r->packer, i, 4, lua_gettop(L) - 3);
+    r->sending = false;
+    lua_settop(L, 3);
+    advance(p);
+  }
+  return 0;
+}
+
+/* Stack: run, {value, traceback}. */
+static int write_failure(lua_State *L) {
+  run *r = lua_touserdata(L, 1);
+  int kind = r->sending ? TM__FAIL_SEND : TM__FAIL_TASK;
+  r->ops->failure(L, r->piece, r->packer, next_of(r->piece), kind);
+  return 0;
+}
+
+/* The mark came out: why? False when an outer item is to unwind. */
+static bool record_unwound(run *r) {
+  int kind = TM__FAIL_CANCELLED;
+  char text[100];
+  tm__piece *p = r->piece;
+  int depth = tm__worker_unwind(p->worker, &kind);
+  if (depth >= 0 && depth < p->depth) return false;
+  if (kind == TM__FAIL_TIMEOUT)
+    snprintf(text, sizeof text, "timed out after %g s",
+             (double)p->job->spec.timeout / 1e9);
+  else
+    snprintf(text, sizeof text, "%s", tm__kind_name(kind));
+  return tm__record_text(&p->out, kind, text);
+}
+
+/* An item failed; the error is at the top. False: give up. */
+static bool record_failure(lua_State *L, run *r) {
+  tm__piece *p = r->piece;
+  tm__items_recover(p, r->packer);
+  p->out.len = r->begin;
+  if (lua_touserdata(L, -1) == &tm__unwind_mark) return record_unwound(r);
+  if (!lua_istable(L, -1))
+    return tm__record_text(&p->out, TM__FAIL_TASK,
+                           lua_isstring(L, -1) ? lua_tostring(L, -1)
+                                               : "error in error handling");
+  lua_pushcfunction(L, write_failure);
+  lua_pushlightuserdata(L, r);
+  lua_pushvalue(L, -3);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
+  tm__items_recover(p, r->packer);
+  p->out.len = r->begin;
+  return tm__record_text(&p->out, TM__FAIL_TASK,
+                         lua_isstring(L, -1) ? lua_tostring(L, -1)
+                                             : "the error cannot be sent");
+}
+
+/* False when there is nothing more to run. */
+static bool run_some(lua_State *L, run *r, int base) {
+  tm__piece *p = r->piece;
+  lua_settop(L, base + 3); /* handler, kwds, function */
+  lua_pushcfunction(L, run_items);
+  lua_pushlightuserdata(L, r);
+  lua_pushvalue(L, base + 2);
+  lua_pushvalue(L, base + 3);
+  r->sending = false;
+  int status = lua_pcall(L, 3, 0, base + 1);
+  tm__unwind_disarm(r->state);
+  if (status == LUA_OK) return false;
+  uint64_t item = next_of(p);
+  if (!record_failure(L, r)) return false;
+  tm__unwind_disarm(r->state);
+  advance(p);
+  return item + 1 < p->last && !tm__job_skips(p->job, item + 1);
+}
+
+void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
+                   const tm__items_ops *ops) {
+  run r = {.piece = p,
+           .ops = ops,
+           .packer = packer,
+           .state = tm__state_get(L)};
+  int base = lua_gettop(L) - 2;
+  lua_State *running = r.state->running;
+  r.state->running = L;
+  tm__state *before = tm__unwind_enter(r.state);
+  lua_pushcfunction(L, tm__error_handler);
+  lua_insert(L, base + 1);
+  while (run_some(L, &r, base)) {
+  }
+  tm__unwind_enter(before);
+  r.state->running = running;
+  lua_settop(L, base);
+}

@@ -1,0 +1,28 @@
+/*
+ * ljob.h: jobs in Lua: submitting, waiting, and reading the results
+ */
+#ifndef TM_BIND_LJOB_H
+#define TM_BIND_LJOB_H
+
+#include "bind/bind.h"
+
+/* A job in Lua, and how far its results were taken. Its user values: the
+   pool, the function, what was taken of a stream (one byte a place). */
+typedef struct tm__jobbox {
+  tm__job *job; /* a reference */
+  uint64_t oldest;         /* items below were taken (streams) */
+  tm__msg *message;        /* being taken, borrowed from its slot */
+  const unsigned char *at; /* in it */
+  uint64_t item;           /* the next in it */
+  unsigned char *taken;    /* of a stream: one byte a place of the window */
+} tm__jobbox;
+
+tm__jobbox *tm__job_check(lua_State *L, int index);
+
+/* Pushes a box for a job, whose reference is taken over. */
+tm__jobbox *tm__job_push(lua_State *L);
+
+/* Adds the functions to the table at the top of the stack. */
+void tm__job_register(lua_State *L);
+
+#endif

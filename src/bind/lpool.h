@@ -1,0 +1,27 @@
+/*
+ * lpool.h: pools in Lua, as thin as can be; lua/tidemill/pool.lua is the rest
+ */
+#ifndef TM_BIND_LPOOL_H
+#define TM_BIND_LPOOL_H
+
+#include "bind/bind.h"
+
+/* A pool in Lua. A pool of the script's own is terminated and joined when
+   it is collected; a shared one is the runtime's. */
+typedef struct tm__poolbox {
+  tm__pool *pool; /* a reference; NULL once collected */
+  bool shared;
+} tm__poolbox;
+
+tm__poolbox *tm__pool_check(lua_State *L, int index);
+
+/* Adds the functions to the table at the top of the stack. */
+void tm__pool_register(lua_State *L);
+
+/* Whether the script was interrupted from the keyboard meanwhile. */
+bool tm__interrupted(lua_State *L);
+
+/* The interrupt becomes an error of ours: the hook and the flag go. */
+void tm__interrupt_seen(lua_State *L);
+
+#endif

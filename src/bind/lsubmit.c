@@ -1,0 +1,275 @@
+#include "bind/lsubmit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bind/error.h"
+#include "bind/guest.h"
+#include "bind/ljob.h"
+#include "bind/lpool.h"
+#include "bind/pack.h"
+
+/* Stack of submit: 1 pool, 2 function, 3 items, 4 their number, 5 spec. */
+enum { POOL = 1, FUNCTION, ITEMS, COUNT, SPEC };
+
+static lua_Integer get_integer(lua_State *L, const char *name) {
+  lua_getfield(L, SPEC, name);
+  lua_Integer i = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return i;
+}
+
+static bool get_boolean(lua_State *L, const char *name) {
+  lua_getfield(L, SPEC, name);
+  bool b = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return b;
+}
+
+static tm__spec read_spec(lua_State *L) {
+  tm__spec spec = {.chunk = (uint64_t)get_integer(L, "chunksize"),
+                   .retries = (uint32_t)get_integer(L, "retries"),
+                   .collect = get_boolean(L, "collect"),
+                   .spread = get_boolean(L, "spread"),
+                   .all = get_boolean(L, "all"),
+                   .window = (uint64_t)get_integer(L, "window")};
+  lua_getfield(L, SPEC, "timeout");
+  spec.timeout = (uint64_t)(lua_tonumber(L, -1) * 1e9);
+  lua_getfield(L, SPEC, "seed");
+  spec.seeded = !lua_isnil(L, -1);
+  spec.seed = lua_tointeger(L, -1);
+  lua_getfield(L, SPEC, "name");
+  if (lua_isstring(L, -1))
+    snprintf(spec.name, sizeof spec.name, "%s", lua_tostring(L, -1));
+  lua_pop(L, 3);
+  return spec;
+}
+
+/* A range: spec.first and spec.step; both integers or both floats. */
+static bool read_range(lua_State *L, tm__items *items) {
+  if (lua_getfield(L, SPEC, "first") == LUA_TNIL) {
+    lua_pop(L, 1);
+    return false;
+  }
+  lua_getfield(L, SPEC, "step");
+  if (lua_isinteger(L, -1)) {
+    items->kind = TM__ITEMS_INTS;
+    items->start.i = lua_tointeger(L, -2);
+    items->step.i = lua_tointeger(L, -1);
+  } else {
+    items->kind = TM__ITEMS_FLOATS;
+    items->start.f = lua_tonumber(L, -2);
+    items->step.f = lua_tonumber(L, -1);
+  }
+  lua_pop(L, 2);
+  return true;
+}
+
+/* ---- jobs for workers ---- */
+
+/* Offsets of items while they are packed, in a userdata; handed over to the
+   job at the end. */
+typedef struct offsets {
+  const tm__mem *mem;
+  uint64_t *list;
+} offsets;
+
+static int offsets_gc(lua_State *L) {
+  offsets *o = lua_touserdata(L, 1);
+  tm__free(o->mem, o->list);
+  o->list = NULL;
+  return 0;
+}
+
+static offsets *push_offsets(lua_State *L, const tm__mem *mem, uint64_t n) {
+  offsets *o = lua_newuserdatauv(L, sizeof *o, 0);
+  *o = (offsets){.mem = mem};
+  if (luaL_newmetatable(L, "tidemill.offsets")) {
+    lua_pushcfunction(L, offsets_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  o->list = tm__calloc(mem, n, sizeof *o->list);
+  if (!o->list) luaL_error(L, "not enough memory for %I items", n);
+  return o;
+}
+
+/* Packs the items; leaves the packer and the offsets on the stack. */
+static tm__packer *pack_items(lua_State *L, tm__packer *code, uint64_t n,
+                              bool apply, offsets **out) {
+  offsets *o = n > 1 ? push_offsets(L, code->buf.mem, n) : NULL;
+  tm__packer *p = tm__packer_push(L, code);
+  for (uint64_t i = 0; i < n; i++) {
+    if (apply)
+      snprintf(p->root, sizeof p->root, "args");
+    else
+      snprintf(p->root, sizeof p->root, "item %llu",
+               (unsigned long long)i + 1);
+    if (o) o->list[i] = p->buf.len - sizeof(tm__msg);
+    tm__pack_again(p);
+    lua_geti(L, ITEMS, (lua_Integer)i + 1);
+    tm__pack_values(p, lua_gettop(L), 1);
+    lua_pop(L, 1);
+  }
+  *out = o;
+  return p;
+}
+
+/* package[field] when it is not what the workers were made with, else
+   nil. */
+static void push_path(lua_State *L, const char *name, const char *known) {
+  lua_getglobal(L, LUA_LOADLIBNAME);
+  if (lua_istable(L, -1))
+    lua_getfield(L, -1, name);
+  else
+    lua_pushnil(L);
+  lua_replace(L, -2);
+  const char *path = lua_tostring(L, -1);
+  if (path && known && strcmp(path, known) == 0) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+  }
+}
+
+static void pack_code(lua_State *L, tm__packer *p, const tm__paths *paths) {
+  snprintf(p->root, sizeof p->root, "the function");
+  int first = lua_gettop(L) + 1;
+  lua_pushvalue(L, FUNCTION);
+  lua_getfield(L, SPEC, "kwds");
+  push_path(L, "path", paths->path);
+  push_path(L, "cpath", paths->cpath);
+  tm__pack_values(p, first, 4);
+  tm__pack_sections(p);
+}
+
+static tm__msg *seal(lua_State *L, tm__packer *p) {
+  tm__msg *m = tm__pack_seal(p);
+  tm__packer_rest(L, p);
+  return m;
+}
+
+/* Packs the items, then the code with all that they need. Both stay with
+   their packers until nothing can raise any more. */
+static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
+                    tm__items *items, tm__jobbox *box, tm_error *e) {
+  tm__packer *code = tm__packer_push(L, NULL), *list = NULL;
+  offsets *o = NULL;
+  if (items->kind == TM__ITEMS_PACKED)
+    list = pack_items(L, code, items->n, spec->all, &o);
+  code->more = true;
+  pack_code(L, code, pool->guest_user);
+  if (list) items->packed = seal(L, list);
+  if (o) {
+    items->offsets = o->list;
+    o->list = NULL;
+  }
+  return tm__job_new(&box->job, pool, spec, items, seal(L, code), e);
+}
+
+/* ---- jobs for the caller ---- */
+
+static int make_direct(lua_State *L, tm__pool *pool, const tm__spec *spec,
+                       tm__items *items, tm__jobbox *box, tm_error *e) {
+  if (items->kind == TM__ITEMS_PACKED || items->kind == TM__ITEMS_STREAM)
+    items->kind = TM__ITEMS_DIRECT;
+  int status = tm__job_new(&box->job, pool, spec, items, NULL, e);
+  if (status) return status;
+  tm__direct *d = tm__calloc(pool->mem, 1, sizeof *d);
+  if (!d) return tm__fail(e, TM_ENOMEM, "not enough memory for a job");
+  *d = (tm__direct){.L = tm__state_get(L)->main, .ref = LUA_NOREF};
+  box->job->user = d;
+  lua_createtable(L, 5, 0);
+  lua_pushvalue(L, FUNCTION);
+  lua_rawseti(L, -2, 1);
+  lua_getfield(L, SPEC, "kwds");
+  lua_rawseti(L, -2, 2);
+  if (lua_istable(L, ITEMS) && !spec->window)
+    lua_pushvalue(L, ITEMS);
+  else
+    lua_newtable(L);
+  lua_rawseti(L, -2, 3);
+  lua_newtable(L);
+  lua_rawseti(L, -2, 4);
+  lua_newtable(L);
+  lua_rawseti(L, -2, 5);
+  d->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return TM_OK;
+}
+
+/* ---- submit ---- */
+
+static void run_inline(lua_State *L, tm__job *job) {
+  tm__worker *w = job->pool->workers[0];
+  void *before = w->state;
+  w->state = L;
+  tm__pool_help(w, job);
+  w->state = before;
+}
+
+/*
+ * submit(pool, f, items, n, spec) -> job
+ * items: a sequence of n, or nil with spec.first and spec.step, or nil with
+ * spec.window for a stream.
+ */
+static int submit(lua_State *L) {
+  tm_error e = {.text = ""};
+  tm__poolbox *pb = tm__pool_check(L, POOL);
+  luaL_checktype(L, SPEC, LUA_TTABLE);
+  lua_settop(L, SPEC);
+  tm__state *s = tm__state_get(L);
+  tm__pool *pool = pb->pool;
+  bool fake = pool->kind->runs_in_caller;
+  tm__spec spec = read_spec(L);
+  tm__items items = {.kind = TM__ITEMS_PACKED,
+                     .n = (uint64_t)luaL_checkinteger(L, COUNT)};
+  if (!read_range(L, &items) && spec.window) items.kind = TM__ITEMS_STREAM;
+  tm__jobbox *box = tm__job_push(L);
+  int status = fake ? make_direct(L, pool, &spec, &items, box, &e)
+                    : make_job(L, pool, &spec, &items, box, &e);
+  if (status) return tm__raise(L, &e);
+  if (get_boolean(L, "notify")) box->job->inbox = tm__inbox_ref(s->inbox);
+  lua_settop(L, SPEC + 1);
+  lua_pushvalue(L, POOL);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, FUNCTION);
+  lua_setiuservalue(L, -2, 2);
+  if (tm__pool_submit(pool, box->job, &e)) return tm__raise(L, &e);
+  if (fake && !spec.window) run_inline(L, box->job);
+  if (box->job->inbox && items.n == 0 && !spec.window)
+    tm__inbox_push(box->job->inbox, box->job);
+  return 1;
+}
+
+/* feed(job, value): one more item of a stream; there must be room. */
+static int feed(lua_State *L) {
+  tm__jobbox *box = tm__job_check(L, 1);
+  tm__job *job = box->job;
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  uint64_t i = atomic_load(&job->limit);
+  if (tm__job_room(job, box->oldest) == 0)
+    return luaL_error(L, "the stream is full");
+  if (job->user) {
+    tm__direct *d = job->user;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, d->ref);
+    lua_rawgeti(L, -1, 3);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+    tm__job_feed(job, NULL);
+    return 0;
+  }
+  tm__packer *p = tm__packer_push(L, NULL);
+  snprintf(p->root, sizeof p->root, "item %llu", (unsigned long long)i + 1);
+  tm__pack_values(p, 2, 1);
+  tm__pack_sections(p);
+  tm__job_feed(job, tm__pack_seal(p));
+  tm__packer_rest(L, p);
+  return 0;
+}
+
+void tm__submit_register(lua_State *L) {
+  lua_pushcfunction(L, submit);
+  lua_setfield(L, -2, "submit");
+  lua_pushcfunction(L, feed);
+  lua_setfield(L, -2, "feed");
+}

@@ -1,0 +1,60 @@
+#include "bind/memo.h"
+
+#include "base/hash.h"
+
+void tm__memo_init(tm__memo *m, const tm__mem *mem) {
+  *m = (tm__memo){.mem = mem, .generation = 1};
+}
+
+void tm__memo_term(tm__memo *m) {
+  tm__free(m->mem, m->entries);
+  tm__memo_init(m, m->mem);
+}
+
+void tm__memo_clear(tm__memo *m) {
+  if (m->capacity > 65536) {
+    tm__memo_term(m);
+    return;
+  }
+  m->generation++;
+  m->used = 0;
+}
+
+static tm__memo_entry *find(const tm__memo *m, uintptr_t key) {
+  size_t i = (size_t)tm__mix64(key) & (m->capacity - 1);
+  while (m->entries[i].generation == m->generation &&
+         m->entries[i].key != key)
+    i = (i + 1) & (m->capacity - 1);
+  return &m->entries[i];
+}
+
+bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset) {
+  if (!m->used) return false;
+  const tm__memo_entry *e = find(m, key);
+  if (e->generation != m->generation) return false;
+  *offset = e->offset;
+  return true;
+}
+
+static bool grow(tm__memo *m) {
+  tm__memo bigger = *m;
+  bigger.capacity = m->capacity ? m->capacity * 2 : 32;
+  bigger.entries = tm__calloc(m->mem, bigger.capacity,
+                              sizeof *bigger.entries);
+  if (!bigger.entries) return false;
+  for (size_t i = 0; i < m->capacity; i++)
+    if (m->entries[i].generation == m->generation)
+      *find(&bigger, m->entries[i].key) = m->entries[i];
+  tm__free(m->mem, m->entries);
+  *m = bigger;
+  return true;
+}
+
+bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset) {
+  if (m->used * 2 >= m->capacity && !grow(m)) return false;
+  *find(m, key) = (tm__memo_entry){.key = key,
+                                   .offset = offset,
+                                   .generation = m->generation};
+  m->used++;
+  return true;
+}

@@ -1,0 +1,39 @@
+/*
+ * memo.h: which object was written where
+ *
+ * A map from addresses to offsets with open addressing. Emptying it is one
+ * increment: entries of an earlier generation count as free.
+ */
+#ifndef TM_BIND_MEMO_H
+#define TM_BIND_MEMO_H
+
+#include "base/memory.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct tm__memo_entry {
+  uintptr_t key;
+  uint64_t offset;
+  uint64_t generation;
+} tm__memo_entry;
+
+typedef struct tm__memo {
+  const tm__mem *mem;
+  tm__memo_entry *entries;
+  size_t capacity; /* a power of two, or 0 */
+  size_t used;     /* of this generation; at most half */
+  uint64_t generation;
+} tm__memo;
+
+void tm__memo_init(tm__memo *m, const tm__mem *mem);
+void tm__memo_term(tm__memo *m);
+void tm__memo_clear(tm__memo *m);
+
+/* False when the key is not known. */
+bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset);
+
+/* Adds a key that is not known; false when there is no memory. */
+bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * names.h: values that travel by name
+ *
+ * Modules and what they export are never copied: a worker requires the
+ * module itself. A value has a name when it is
+ *   - a module, that `require` would find in a fresh state;
+ *   - a function that such a module exports, when it is a C function or was
+ *     written in a file of a loaded module (what a script adds to a module
+ *     is the script's own and travels by value);
+ *   - a table that such a module exports and that is code: it holds a
+ *     function or has a metatable (plain data travels by value);
+ *   - a userdata that it exports (io.stdout).
+ */
+#ifndef TM_BIND_NAMES_H
+#define TM_BIND_NAMES_H
+
+#include "bind/bind.h"
+
+/* Reads package.loaded anew when modules were added. */
+void tm__names_refresh(lua_State *L);
+
+/* Pushes the name of the value at index, "module" or "module\0field", and
+   answers true; or pushes nothing. */
+bool tm__name_find(lua_State *L, int index);
+
+/* Pushes the value of a name, requiring its module; raises when there is
+   none. */
+void tm__name_push(lua_State *L, const char *name, size_t len);
+
+/* Whether a module of this name is in every Lua state. */
+bool tm__name_standard(const char *module);
+
+#endif

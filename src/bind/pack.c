@@ -1,0 +1,431 @@
+#include "bind/pack.h"
+
+#include <stdio.h>
+
+#include "bind/error.h"
+#include "bind/format.h"
+#include "bind/handle.h"
+#include "bind/names.h"
+
+/* ---- bytes ---- */
+
+static void no_memory(tm__packer *p) {
+  luaL_error(p->L, "not enough memory to send %s", p->root);
+}
+
+unsigned char *tm__pack_take(tm__packer *p, size_t n) {
+  unsigned char *at = tm__buf_take(&p->buf, n);
+  if (!at) no_memory(p);
+  return at;
+}
+
+void tm__pack_byte(tm__packer *p, int byte) {
+  *tm__pack_take(p, 1) = (unsigned char)byte;
+}
+
+void tm__pack_u32(tm__packer *p, size_t x) {
+  uint32_t word = (uint32_t)x;
+  if (x > UINT32_MAX) luaL_error(p->L, "%s is too large to send", p->root);
+  memcpy(tm__pack_take(p, sizeof word), &word, sizeof word);
+}
+
+void tm__pack_u64(tm__packer *p, uint64_t x) {
+  memcpy(tm__pack_take(p, sizeof x), &x, sizeof x);
+}
+
+void tm__pack_text(tm__packer *p, const char *s, size_t n) {
+  tm__pack_u32(p, n);
+  if (n) memcpy(tm__pack_take(p, n), s, n);
+}
+
+static void put_word(tm__packer *p, int tag, const void *word) {
+  unsigned char *at = tm__pack_take(p, 9);
+  at[0] = (unsigned char)tag;
+  memcpy(at + 1, word, 8);
+}
+
+/* ---- what was written before ---- */
+
+static int section_of(const tm__packer *p, uint64_t offset) {
+  for (int i = p->nsections - 1; i >= 0; i--)
+    if (offset >= p->sections[i].begin) return i;
+  return -1;
+}
+
+/* Two parts of the message share something: neither can be skipped. */
+static void entangle(tm__packer *p, uint64_t target) {
+  int there = section_of(p, target), here = section_of(p, p->buf.len);
+  if (there == here) return;
+  if (there >= 0) p->sections[there].entangled = true;
+  if (here >= 0) p->sections[here].entangled = true;
+}
+
+/* The flags of what was written at an offset: after its tag. */
+void tm__pack_share(tm__packer *p, uint64_t target) {
+  p->buf.data[target + 1] |= FLAG_SHARED;
+  entangle(p, target);
+}
+
+bool tm__pack_ref(tm__packer *p, const void *object) {
+  uint64_t target;
+  if (!tm__memo_get(&p->memo, (uintptr_t)object, &target)) return false;
+  tm__pack_share(p, target);
+  uint64_t back = p->buf.len - target;
+  put_word(p, TAG_REF, &back);
+  return true;
+}
+
+void tm__pack_note(tm__packer *p, const void *object) {
+  if (!tm__memo_put(&p->memo, (uintptr_t)object, p->buf.len)) no_memory(p);
+}
+
+/* ---- bodies put off ---- */
+
+static void push_list(tm__packer *p, int which) {
+  lua_State *L = p->L;
+  if (lua_getiuservalue(L, p->self, which) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, p->self, which);
+}
+
+void tm__pack_anchor(tm__packer *p, int index) {
+  index = lua_absindex(p->L, index);
+  push_list(p, 3);
+  lua_pushvalue(p->L, index);
+  lua_rawseti(p->L, -2, (lua_Integer)lua_rawlen(p->L, -2) + 1);
+  lua_pop(p->L, 1);
+}
+
+void tm__pack_defer(tm__packer *p, int index) {
+  push_list(p, 2);
+  lua_pushvalue(p->L, index);
+  lua_rawseti(p->L, -2, ++p->ndeferred);
+  lua_pop(p->L, 1);
+}
+
+void tm__pack_drain(tm__packer *p) {
+  lua_State *L = p->L;
+  while (p->done_deferred < p->ndeferred) {
+    push_list(p, 2);
+    lua_rawgeti(L, -1, ++p->done_deferred);
+    lua_replace(L, -2);
+    int index = lua_gettop(L);
+    if (lua_isfunction(L, index))
+      tm__pack_upvalues(p, index);
+    else
+      tm__pack_body(p, index);
+    lua_pop(L, 1);
+  }
+}
+
+/* ---- tables ---- */
+
+typedef struct segment {
+  int kind;
+  uint32_t n;
+  uint64_t count_at; /* where n goes */
+} segment;
+
+static void end_segment(tm__packer *p, segment *s) {
+  if (s->kind != BODY_END) memcpy(p->buf.data + s->count_at, &s->n, 4);
+  s->kind = BODY_END;
+}
+
+static void begin_segment(tm__packer *p, segment *s, int kind) {
+  end_segment(p, s);
+  tm__pack_byte(p, kind);
+  *s = (segment){.kind = kind, .count_at = p->buf.len};
+  tm__pack_u32(p, 0);
+}
+
+static int kind_of(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TNUMBER) return BODY_VALUES;
+  return lua_isinteger(L, index) ? BODY_INTS : BODY_FLOATS;
+}
+
+/* The next element of the array part, in a segment of its own kind; after
+   a few changes of kind, one of any kind. */
+static void pack_element(tm__packer *p, segment *s, int *changes) {
+  lua_State *L = p->L;
+  int kind = kind_of(L, -1);
+  if (kind != s->kind && s->kind != BODY_VALUES) {
+    if (s->kind != BODY_END && ++*changes > 3) kind = BODY_VALUES;
+    begin_segment(p, s, kind);
+  }
+  s->n++;
+  if (s->kind == BODY_INTS) {
+    tm__pack_u64(p, (uint64_t)lua_tointeger(L, -1));
+  } else if (s->kind == BODY_FLOATS) {
+    double x = lua_tonumber(L, -1);
+    memcpy(tm__pack_take(p, sizeof x), &x, sizeof x);
+  } else {
+    tm__pack_value(p, lua_gettop(L));
+  }
+}
+
+/* One traversal: keys 1, 2, 3 ... as they come are the array, what comes
+   after the first that does not are pairs. */
+void tm__pack_body(tm__packer *p, int index) {
+  lua_State *L = p->L;
+  segment s = {.kind = BODY_END};
+  int changes = 0;
+  lua_Integer expected = 1;
+  int key = lua_gettop(L) + 1;
+  tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_KEY, .index = key};
+  p->crumb = &crumb;
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (expected > 0 && lua_isinteger(L, key) &&
+        lua_tointeger(L, key) == expected) {
+      expected++;
+      pack_element(p, &s, &changes);
+      continue;
+    }
+    expected = 0;
+    if (s.kind != BODY_PAIRS) begin_segment(p, &s, BODY_PAIRS);
+    s.n++;
+    tm__pack_value(p, key);
+    tm__pack_value(p, key + 1);
+  }
+  p->crumb = crumb.up;
+  end_segment(p, &s);
+  tm__pack_byte(p, BODY_END);
+}
+
+void tm__pack_metatable(tm__packer *p, int index) {
+  lua_State *L = p->L;
+  tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_META};
+  p->crumb = &crumb;
+  lua_getmetatable(L, index);
+  int meta = lua_gettop(L);
+  if (tm__error_is_meta(L, meta))
+    tm__pack_byte(p, TAG_ERROR_META);
+  else if (!tm__pack_name(p, meta))
+    tm__pack_class(p, meta);
+  lua_pop(L, 1);
+  p->crumb = crumb.up;
+}
+
+static void pack_table(tm__packer *p, int index) {
+  lua_State *L = p->L;
+  const void *object = lua_topointer(L, index);
+  bool meta = false;
+  if (tm__pack_ref(p, object)) return;
+  if (tm__pack_special(p, index, &meta)) return;
+  tm__pack_note(p, object);
+  bool later = p->depth >= TM__DEEPEST;
+  unsigned char *head = tm__pack_take(p, 2);
+  head[0] = TAG_TABLE;
+  head[1] = (unsigned char)((meta ? FLAG_META : 0) | (later ? FLAG_LATER : 0));
+  tm__pack_u32(p, lua_rawlen(L, index) < INT32_MAX ? lua_rawlen(L, index) : 0);
+  if (meta) tm__pack_metatable(p, index);
+  if (later)
+    tm__pack_defer(p, index);
+  else
+    tm__pack_body(p, index);
+}
+
+/* ---- values ---- */
+
+static void pack_number(tm__packer *p, int index) {
+  if (lua_isinteger(p->L, index)) {
+    lua_Integer i = lua_tointeger(p->L, index);
+    put_word(p, TAG_INT, &i);
+  } else {
+    lua_Number x = lua_tonumber(p->L, index);
+    put_word(p, TAG_FLOAT, &x);
+  }
+}
+
+/* Short strings are written each time; long ones once a message. */
+static void pack_string(tm__packer *p, int index) {
+  size_t n;
+  const char *s = lua_tolstring(p->L, index, &n);
+  if (n < 256) {
+    unsigned char *at = tm__pack_take(p, 5 + n);
+    uint32_t word = (uint32_t)n;
+    at[0] = TAG_STRING;
+    memcpy(at + 1, &word, 4);
+    memcpy(at + 5, s, n);
+    return;
+  }
+  if (tm__pack_ref(p, s)) return;
+  tm__pack_note(p, s);
+  tm__pack_byte(p, TAG_TEXT);
+  tm__pack_byte(p, 0);
+  tm__pack_u64(p, n);
+  memcpy(tm__pack_take(p, n), s, n);
+}
+
+void tm__pack_value(tm__packer *p, int index) {
+  lua_State *L = p->L;
+  p->depth++;
+  tm__checkstack(L, 12);
+  switch (lua_type(L, index)) {
+    case LUA_TNIL: tm__pack_byte(p, TAG_NIL); break;
+    case LUA_TBOOLEAN:
+      tm__pack_byte(p, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE);
+      break;
+    case LUA_TNUMBER: pack_number(p, index); break;
+    case LUA_TSTRING: pack_string(p, index); break;
+    case LUA_TTABLE: pack_table(p, index); break;
+    case LUA_TFUNCTION: tm__pack_function(p, index); break;
+    case LUA_TUSERDATA: tm__pack_userdata(p, index); break;
+    case LUA_TTHREAD: tm__pack_cannot(p, "a coroutine"); break;
+    default: tm__pack_cannot(p, "a light userdata");
+  }
+  p->depth--;
+}
+
+bool tm__pack_name(tm__packer *p, int index) {
+  size_t n;
+  if (!p->names_fresh) {
+    tm__names_refresh(p->L);
+    p->names_fresh = true;
+  }
+  if (!tm__name_find(p->L, index)) return false;
+  const char *name = lua_tolstring(p->L, -1, &n);
+  tm__pack_byte(p, TAG_NAME);
+  tm__pack_text(p, name, n);
+  lua_pop(p->L, 1);
+  return true;
+}
+
+/* ---- messages ---- */
+
+static void clear_list(tm__packer *p, int which) {
+  lua_pushnil(p->L);
+  lua_setiuservalue(p->L, p->self, which);
+}
+
+void tm__pack_again(tm__packer *p) {
+  p->more = false;
+  tm__memo_clear(&p->memo);
+  if (p->ndeferred) clear_list(p, 2);
+  p->ndeferred = p->done_deferred = 0;
+  if (p->code != p || !p->nfound) return;
+  clear_list(p, 1);
+  p->nfound = p->nsections = 0;
+}
+
+static void pack_list(tm__packer *p, int first, int n) {
+  p->start = p->buf.len;
+  p->depth = 0;
+  tm__pack_byte(p, p->more ? MESSAGE_MORE : 0);
+  if (p->more) tm__pack_u64(p, 0); /* where the sections are */
+  if (n < 255) {
+    tm__pack_byte(p, n);
+  } else {
+    tm__pack_byte(p, 255);
+    tm__pack_u32(p, (size_t)n);
+  }
+  for (int i = 0; i < n; i++) tm__pack_value(p, first + i);
+  if (p->ndeferred) tm__pack_drain(p);
+}
+
+/* A message that turns out to need sections is begun once more with room
+   for saying where they are. */
+void tm__pack_values(tm__packer *p, int first, int n) {
+  pack_list(p, first, n);
+  if (p->more || p->code != p || !p->nfound) return;
+  p->buf.len = p->start;
+  p->ndeferred = p->done_deferred = 0;
+  tm__memo_clear(&p->memo);
+  p->more = true;
+  pack_list(p, first, n);
+}
+
+tm__msg *tm__pack_seal(tm__packer *p) {
+  if (p->buf.len < sizeof(tm__msg)) no_memory(p);
+  return tm__msg_seal(&p->buf, &p->keys);
+}
+
+/* ---- packers ---- */
+
+/* Two packers at rest: a job packs its items and its code at once. */
+static char spare_keys[2], meta_key;
+
+void tm__packer_free(tm__packer *p) {
+  if (!p || !p->state) return;
+  tm__buf_term(&p->buf);
+  tm__keys_term(&p->keys, p->store);
+  tm__memo_term(&p->memo);
+  tm__free(p->buf.mem, p->sections);
+  p->state = NULL;
+}
+
+static int packer_gc(lua_State *L) {
+  tm__packer_free(lua_touserdata(L, 1));
+  return 0;
+}
+
+static tm__packer *packer_new(lua_State *L, tm__state *s) {
+  tm__packer *p = lua_newuserdatauv(L, sizeof *p, 3);
+  const tm__mem *mem = &s->rt->mem;
+  *p = (tm__packer){0};
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, packer_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
+  }
+  lua_setmetatable(L, -2);
+  tm__buf_init(&p->buf, mem);
+  tm__keys_init(&p->keys, mem);
+  tm__memo_init(&p->memo, mem);
+  p->store = s->rt->store;
+  p->state = s;
+  return p;
+}
+
+static tm__packer *take_spare(lua_State *L) {
+  for (int i = 0; i < 2; i++) {
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &spare_keys[i]) == LUA_TUSERDATA) {
+      lua_pushnil(L);
+      lua_rawsetp(L, LUA_REGISTRYINDEX, &spare_keys[i]);
+      return lua_touserdata(L, -1);
+    }
+    lua_pop(L, 1);
+  }
+  return NULL;
+}
+
+tm__packer *tm__packer_push(lua_State *L, tm__packer *code) {
+  tm__state *s = tm__state_get(L);
+  tm__packer *p;
+  tm__checkstack(L, LUA_MINSTACK);
+  p = take_spare(L);
+  if (!p) p = packer_new(L, s);
+  p->L = L;
+  p->self = lua_gettop(L);
+  p->code = code ? code : p;
+  p->globals = true;
+  p->reader = 0;
+  p->names_fresh = p->more = false;
+  p->depth = p->ndeferred = p->done_deferred = 0;
+  p->nfound = p->nsections = 0;
+  p->crumb = NULL;
+  snprintf(p->root, sizeof p->root, "%s", "the value");
+  tm__memo_clear(&p->memo);
+  if (!tm__msg_open(&p->buf)) no_memory(p);
+  return p;
+}
+
+void tm__packer_rest(lua_State *L, tm__packer *p) {
+  if (p->nfound) clear_list(p, 1);
+  if (p->ndeferred) clear_list(p, 2);
+  clear_list(p, 3);
+  p->buf.len = 0;
+  tm__keys_term(&p->keys, p->store);
+  for (int i = 0; i < 2; i++) {
+    bool used = lua_rawgetp(L, LUA_REGISTRYINDEX, &spare_keys[i]) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (used) continue;
+    lua_pushvalue(L, p->self);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &spare_keys[i]);
+    return;
+  }
+}

@@ -1,0 +1,107 @@
+#include "bind/worker_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bind/module.h"
+#include "bind/unwind.h"
+
+static void *allocate(void *user, void *ptr, size_t old, size_t size) {
+  const tm__mem *mem = user;
+  (void)old;
+  if (size == 0) {
+    tm__free(mem, ptr);
+    return NULL;
+  }
+  return tm__realloc(mem, ptr, size);
+}
+
+static int no_exit(lua_State *L) {
+  return luaL_error(L, "os.exit was called in a worker");
+}
+
+/* As luaB_print, in one write, so that lines of workers do not mix. */
+static int whole_print(lua_State *L) {
+  int n = lua_gettop(L);
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (int i = 1; i <= n; i++) {
+    if (i > 1) luaL_addchar(&b, '\t');
+    luaL_tolstring(L, i, NULL);
+    luaL_addvalue(&b);
+  }
+  luaL_addchar(&b, '\n');
+  luaL_pushresult(&b);
+  size_t len;
+  const char *line = lua_tolstring(L, -1, &len);
+  fwrite(line, 1, len, stdout);
+  fflush(stdout);
+  return 0;
+}
+
+/* Calls upvalue 1 (os.execute, io.popen) with the mask that the process had,
+   so that a pinned worker's children do not inherit its one CPU. */
+static int unpinned(lua_State *L) {
+  tm__state *s = tm__state_get(L);
+  tm__mask mine;
+  tm__mask_get(&mine);
+  tm__mask_set(&s->rt->mask);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  tm__mask_set(&mine);
+  if (status != LUA_OK) return lua_error(L);
+  return lua_gettop(L);
+}
+
+static void wrap(lua_State *L, const char *library, const char *name) {
+  lua_getglobal(L, library);
+  lua_getfield(L, -1, name);
+  lua_pushcclosure(L, unpinned, 1);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
+static void set_path(lua_State *L, const char *field, const char *path) {
+  if (!path) return;
+  lua_getglobal(L, LUA_LOADLIBNAME);
+  lua_pushstring(L, path);
+  lua_setfield(L, -2, field);
+  lua_pop(L, 1);
+}
+
+/* Fills the record and the libraries; its arguments are light userdata. */
+static int prepare(lua_State *L) {
+  tm__worker *w = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  tm__module_preload(L, w->pool->rt, w);
+  tm__unwind_coroutines(L);
+  lua_pushcfunction(L, whole_print);
+  lua_setglobal(L, "print");
+  lua_getglobal(L, LUA_OSLIBNAME);
+  lua_pushcfunction(L, no_exit);
+  lua_setfield(L, -2, "exit");
+  lua_pop(L, 1);
+  if (w->pool->pinned) {
+    wrap(L, LUA_OSLIBNAME, "execute");
+    wrap(L, LUA_IOLIBNAME, "popen");
+  }
+  set_path(L, "path", lua_touserdata(L, 2));
+  set_path(L, "cpath", lua_touserdata(L, 3));
+  return 0;
+}
+
+lua_State *tm__worker_state(tm__worker *w, const char *path,
+                            const char *cpath) {
+  lua_State *L = lua_newstate(allocate, (void *)(uintptr_t)&w->pool->rt->mem);
+  if (!L) return NULL;
+  lua_pushcfunction(L, prepare);
+  lua_pushlightuserdata(L, w);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)path);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)cpath);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) {
+    return L;
+  }
+  lua_close(L);
+  return NULL;
+}

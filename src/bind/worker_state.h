@@ -1,0 +1,16 @@
+/*
+ * worker_state.h: the Lua state of a worker thread
+ */
+#ifndef TM_BIND_WORKER_STATE_H
+#define TM_BIND_WORKER_STATE_H
+
+#include "bind/bind.h"
+
+/* Makes a state with all standard libraries and tidemill at hand, with
+   package.path and cpath as given; NULL when there is no memory. In it
+   os.exit is an error, print writes whole lines, and children of a pinned
+   worker get all CPUs. */
+lua_State *tm__worker_state(tm__worker *w, const char *path,
+                            const char *cpath);
+
+#endif

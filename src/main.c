@@ -1,0 +1,125 @@
+/*
+ * main.c: the command `tidemill`, a host on the public header alone
+ *
+ * It makes a runtime and a Lua state and hands both to lua/tidemill/cli.lua,
+ * which is the rest of it.
+ */
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tidemill.h"
+
+/* What the handler of SIGINT needs. */
+static lua_State *volatile script;
+static tm_runtime *volatile runtime;
+
+static void stop(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  luaL_error(L, "interrupted!");
+}
+
+/* As lua.c: a script that computes is stopped by a hook; one that waits in a
+   pool's method is told by the runtime. A Ctrl-C while the last is not yet
+   seen ends the command. */
+static void on_interrupt(int number) {
+  if (runtime && tm_interrupt(runtime)) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+  if (script)
+    lua_sethook(script, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE |
+                                  LUA_MASKCOUNT, 1);
+}
+
+static void handle_interrupts(void) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = on_interrupt; /* no SA_RESTART: waits are cut short */
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+}
+
+typedef struct arguments {
+  int count;
+  char **list;
+  int status;
+} arguments;
+
+static void push_host(lua_State *L) {
+  lua_newtable(L);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "tidemill.core");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "isatty");
+  lua_setfield(L, -3, "isatty");
+  lua_setfield(L, -2, "core");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "tidemill.settings");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "start");
+  lua_setfield(L, -3, "configure");
+  lua_pop(L, 1);
+}
+
+static int run(lua_State *L) {
+  arguments *a = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  tm_error e;
+  if (tm_open(runtime, L, &e)) return luaL_error(L, "%s", e.text);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "tidemill.cli");
+  lua_call(L, 1, 1);
+  lua_createtable(L, a->count, 1);
+  for (int i = 0; i < a->count; i++) {
+    lua_pushstring(L, a->list[i]);
+    lua_rawseti(L, -2, i);
+  }
+  push_host(L);
+  lua_call(L, 2, 1);
+  a->status = (int)lua_tointeger(L, -1);
+  return 0;
+}
+
+static int start(arguments *a) {
+  lua_State *L = luaL_newstate();
+  if (!L) {
+    fprintf(stderr, "tidemill: not enough memory\n");
+    return EXIT_FAILURE;
+  }
+  script = L;
+  handle_interrupts();
+  lua_pushcfunction(L, run);
+  lua_pushlightuserdata(L, a);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    const char *text = lua_tostring(L, -1);
+    fprintf(stderr, "tidemill: %s\n", text ? text : "(no message)");
+    a->status = EXIT_FAILURE;
+  }
+  script = NULL;
+  lua_close(L);
+  return a->status;
+}
+
+int main(int argc, char **argv) {
+  tm_config config;
+  tm_error e;
+  tm_runtime *rt;
+  arguments a = {.count = argc, .list = argv, .status = EXIT_SUCCESS};
+  tm_config_init(&config);
+  config.flags = TM_USE_SIGNALS | TM_USE_CONFIG;
+  if (tm_runtime_new(&rt, &config, &e)) {
+    fprintf(stderr, "tidemill: %s\n", e.text);
+    return EXIT_FAILURE;
+  }
+  runtime = rt;
+  int status = start(&a);
+  runtime = NULL;
+  tm_runtime_free(rt);
+  return status;
+}
