@@ -1,0 +1,357 @@
+--- pool.lua: pools, their methods, and where parallelism is on
+---
+--- The pools themselves are C (core.new_pool ...); here is what arguments
+--- may be and what methods answer.
+
+local core = require "tidemill.core"
+local imap = require "tidemill.imap"
+local items = require "tidemill.items"
+local nearest = require "tidemill.nearest"
+local options = require "tidemill.options"
+local result = require "tidemill.result"
+local settings = require "tidemill.settings"
+
+local pool = {}
+
+---@class tidemill.pool
+local methods = {}
+
+-- ---- submitting ----------------------------------------------------------
+
+local function check_function(f, method)
+  if options.callable(f) then return end
+  error(("bad argument #1 to '%s' (function or task expected, got %s)")
+    :format(method, type(f)), 4)
+end
+
+--- Options of the call over those of the task, and the job's spec.
+local function prepare(f, given)
+  local name, declared = core.task_info(f)
+  local o = options.read(given, declared, 4)
+  local kwds = o.kwds
+  if kwds and next(kwds) == nil then kwds = nil end
+  return o, {
+    chunksize = o.chunksize,
+    timeout = o.timeout,
+    retries = o.retries,
+    seed = o.seed,
+    collect = o.errors == "collect",
+    name = o.name or name,
+    kwds = kwds,
+    notify = (o.callback or o.error_callback) ~= nil,
+  }
+end
+
+local function progress_line(o, spec, total)
+  local wanted = o.progress
+  if wanted == nil then wanted = settings.get "progress" end
+  if not wanted then return nil end
+  return require("tidemill.progress").new {
+    total = total, name = spec.name, stream = io.stderr,
+    tty = core.isatty(2), clock = core.clock
+  }
+end
+
+local function submit(self, f, list, n, spec, method)
+  if core.pool_state(self) ~= "open" and not core.in_worker() then
+    error(("%s: the pool is closed"):format(method), 4)
+  end
+  return core.submit(self, f, list, n, spec)
+end
+
+local function start_map(self, method, spread, f, given, opts, ...)
+  check_function(f, method)
+  local kind, n = items.kind(given, select("#", ...), method, 4)
+  local o, spec = prepare(f, opts)
+  local list = given
+  if kind == "iterator" then
+    list = items.collect(given)
+    n = list.n
+  elseif kind == "range" then
+    list, spec.first, spec.step = nil, given.first, given.step
+  end
+  spec.spread = spread
+  local job = submit(self, f, list, n, spec, method)
+  return result.new(job, o, false, progress_line(o, spec, n))
+end
+
+local function start_apply(self, method, f, args, opts)
+  check_function(f, method)
+  if args == nil then args = {} end
+  if type(args) ~= "table" then
+    error(("bad argument #2 to '%s' (table of arguments expected, got %s)")
+      :format(method, type(args)), 4)
+  end
+  local o, spec = prepare(f, opts)
+  spec.spread, spec.all = true, true
+  local job = submit(self, f, { args }, 1, spec, method)
+  return result.new(job, o, true)
+end
+
+local function start_imap(self, method, any, f, given, opts, ...)
+  check_function(f, method)
+  local kind, n = items.kind(given, select("#", ...), method, 4)
+  local o, spec = prepare(f, opts)
+  spec.chunksize = spec.chunksize or 1
+  spec.window = imap.window(#self, spec.chunksize, core.is_fake(self))
+  spec.notify = false
+  local job = submit(self, f, nil, 0, spec, method)
+  return imap.iterate(job, given, kind, n, any, spec.collect,
+    progress_line(o, spec, n))
+end
+
+-- ---- methods -------------------------------------------------------------
+
+--- Calls f(table.unpack(args)) in a worker and returns all that it returns.
+---@param f function|tidemill.task
+---@param args? table arguments, up to its n
+---@param opts? table|integer
+---@return any ...
+function methods:apply(f, args, opts)
+  return (start_apply(self, "apply", f, args, opts)):get()
+end
+
+--- The same without waiting.
+---@return tidemill.result
+function methods:apply_async(f, args, opts)
+  return (start_apply(self, "apply_async", f, args, opts))
+end
+
+--- Calls f with each item; returns the first results, in item order, and n.
+---@param f function|tidemill.task
+---@param list table|tidemill.range|function
+---@param opts? table|integer
+---@return table results
+function methods:map(f, list, opts, ...)
+  return (start_map(self, "map", false, f, list, opts, ...)):get()
+end
+
+--- The same without waiting.
+---@return tidemill.result
+function methods:map_async(f, list, opts, ...)
+  return (start_map(self, "map_async", false, f, list, opts, ...))
+end
+
+--- As map, with items that are tables of arguments, up to their n.
+---@return table results
+function methods:starmap(f, list, opts, ...)
+  return (start_map(self, "starmap", true, f, list, opts, ...)):get()
+end
+
+--- The same without waiting.
+---@return tidemill.result
+function methods:starmap_async(f, list, opts, ...)
+  return (start_map(self, "starmap_async", true, f, list, opts, ...))
+end
+
+--- For a generic for: item numbers and results, in item order, as they come.
+function methods:imap(f, list, opts, ...)
+  return start_imap(self, "imap", false, f, list, opts, ...)
+end
+
+--- The same in the order in which they are done.
+function methods:imap_unordered(f, list, opts, ...)
+  return start_imap(self, "imap_unordered", true, f, list, opts, ...)
+end
+
+local function no_kernels(method)
+  error(method .. ": this version has no kernels yet", 3)
+end
+
+--- Runs a kernel over a range.
+function methods:run() return no_kernels "run" end
+
+--- The same without waiting.
+function methods:run_async() return no_kernels "run_async" end
+
+--- Takes no more jobs; workers end when those that it has are done.
+function methods:close() core.close(self) end
+
+--- Stops all jobs and ends the workers.
+function methods:terminate() core.terminate(self) end
+
+--- Waits for the workers of a closed or terminated pool to end; the
+--- callbacks of its jobs have run then.
+function methods:join()
+  core.join(self)
+  result.poll()
+end
+
+local function close_pool(self, err)
+  if err ~= nil then self:terminate() else self:close() end
+  self:join()
+end
+
+core.pool_meta.__index = methods
+core.pool_meta.__close = close_pool
+core.pool_meta.__name = "tidemill.pool"
+
+-- ---- making pools --------------------------------------------------------
+
+local KINDS = { "thread", "process", "fake" }
+local METHODS = { "auto", "fork", "spawn" }
+
+local function member(list)
+  return function(x)
+    for _, word in ipairs(list) do
+      if x == word then return x end
+    end
+    return nil
+  end
+end
+
+local function no_processes(level)
+  error("worker processes are not in this version yet; use thread_pool() or "
+    .. 'Pool{kind = "thread"}', level + 1)
+end
+
+--- Options of Pool: what they may be, and how they are checked.
+local pool_options = {
+  kind = function(x, level)
+    if member(KINDS)(x) then return x end
+    error(("option 'kind' must be %s (got %s)"):format(
+      nearest.any_of { '"thread"', '"process"', '"fake"' }, tostring(x)),
+      level + 1)
+  end,
+  start_method = function(x, level)
+    if member(METHODS)(x) then return x end
+    error(("option 'start_method' must be %s (got %s)"):format(
+      nearest.any_of { '"auto"', '"fork"', '"spawn"' }, tostring(x)),
+      level + 1)
+  end,
+  pin = function(x, level)
+    if x == "auto" or type(x) == "boolean" then return x end
+    error(("option 'pin' must be true, false or \"auto\" (got %s)")
+      :format(tostring(x)), level + 1)
+  end,
+}
+
+for name, kind in pairs {
+  workers = "whole", initializer = "callable", initargs = "table",
+  max_tasks_per_child = "whole", max_memory_per_child = "whole"
+} do
+  pool_options[name] = function(x, level)
+    return options.check(name, x, kind, level + 1)
+  end
+end
+
+local pool_option_names = {}
+for name in pairs(pool_options) do
+  pool_option_names[#pool_option_names + 1] = name
+end
+table.sort(pool_option_names)
+
+--- More workers than this are a mistake, not a wish.
+local MOST_WORKERS <const> = 4096
+
+--- Defaults that the config may set for every pool.
+local function with_settings(o)
+  settings.fix()
+  for _, name in ipairs { "max_tasks_per_child", "max_memory_per_child" } do
+    if o[name] == nil then o[name] = settings.get(name) or nil end
+  end
+  if o.pin == nil then o.pin = settings.get "pin" end
+  return o
+end
+
+--- Makes a pool of the caller's own.
+---@param given table
+---@return tidemill.pool
+function pool.Pool(given)
+  if type(given) ~= "table" then
+    error(("bad argument #1 to 'Pool' (table expected, got %s)")
+      :format(type(given)), 2)
+  end
+  local o = {}
+  for name, value in pairs(given) do
+    local check = pool_options[name]
+    if not check then options.unknown(name, pool_option_names, 2) end
+    o[name] = check(value, 2)
+  end
+  o.kind = o.kind or "thread"
+  if o.kind == "process" then no_processes(2) end
+  if o.workers and o.workers > MOST_WORKERS then
+    error(("option 'workers' must be at most %d (got %d)")
+      :format(MOST_WORKERS, o.workers), 2)
+  end
+  if o.kind == "fake" and o.initializer then
+    local args = o.initargs or {}
+    o.initializer(table.unpack(args, 1, args.n or #args))
+    o.initializer = nil
+  end
+  return core.new_pool(with_settings(o))
+end
+
+-- ---- where parallelism is on ---------------------------------------------
+
+--- How many no_parallel blocks the script is in.
+local depth = 0
+
+--- The pool that runs in the caller, for as long as nobody closes it.
+local shared_fake
+
+--- A pool that runs in the caller, one item after the other.
+---@return tidemill.pool
+function pool.FakePool()
+  return core.new_pool { kind = "fake" }
+end
+
+local function fake()
+  if not shared_fake or core.pool_state(shared_fake) ~= "open" then
+    shared_fake = pool.FakePool()
+  end
+  return shared_fake
+end
+
+--- Whether parallelism is on here.
+---@return boolean
+function pool.parallel_enabled()
+  return depth == 0 and settings.get "parallel" ~= false
+end
+
+--- The runtime's shared pool of worker threads; where parallelism is off, a
+--- FakePool.
+---@return tidemill.pool
+function pool.thread_pool()
+  if not pool.parallel_enabled() then return fake() end
+  return core.shared_pool(with_settings {})
+end
+
+--- The runtime's shared pool of worker processes; where parallelism is off,
+--- a FakePool.
+---@param new? boolean|{new: boolean}
+---@return tidemill.pool
+function pool.process_pool(new) -- luacheck: ignore new
+  if not pool.parallel_enabled() then return fake() end
+  return no_processes(2)
+end
+
+local Guard = {}
+
+--- Leaves the block, once.
+local function leave(guard)
+  if guard.left then return end
+  guard.left = true
+  depth = depth - 1
+end
+
+Guard.__close, Guard.__gc = leave, leave
+
+--- Turns parallelism off: in a block, while the guard lives
+--- (`local _ <close> = tm.no_parallel()`), or while f(...) runs, whose
+--- results it returns. Blocks nest.
+---@param f? function
+---@return any ...
+function pool.no_parallel(f, ...)
+  if f ~= nil and not options.callable(f) then
+    error(("bad argument #1 to 'no_parallel' (function expected, got %s)")
+      :format(type(f)), 2)
+  end
+  depth = depth + 1
+  local guard = setmetatable({}, Guard)
+  if f == nil then return guard end
+  local _ <close> = guard
+  return f(...)
+end
+
+return pool

@@ -1,0 +1,147 @@
+--- settings.lua: the config in force in a runtime
+---
+--- A script's state reads the config once, when tidemill is first required
+--- (or when the command starts), and puts it in force; the states of workers
+--- get it from the runtime.
+
+local core = require "tidemill.core"
+
+local settings = {}
+
+--- Settings by name, and where each came from.
+---@type table, table<string, string>
+local values, origins
+
+--- Why settings that pools depend on are fixed: nil until there is a pool.
+local fixed = false
+
+--- Settings that may change while there are pools.
+local ANY_TIME = { log_level = true, log_file = true, progress = true,
+                   parallel = true }
+
+--- What each setting does when it comes in force.
+local effects = {}
+
+function effects.threads(n)
+  core.set_threads(n == "auto" and core.cpus().usable or n)
+end
+
+function effects.pin(policy) core.set_pin(policy) end
+function effects.log_level(level) core.log_level(level) end
+function effects.log_file(path) core.log_open(path) end
+
+function effects.arena_size(size)
+  if size ~= "auto" then core.set_arena(size) end
+end
+
+--- Puts settings in force: those that differ from what is.
+local function enforce(new, old)
+  for name, effect in pairs(effects) do
+    if new[name] ~= old[name] then effect(new[name]) end
+  end
+  values = new
+  core.set_settings(new)
+end
+
+local function set_thread_variables(config)
+  if core.embedded then return end -- a host's environment is the host's
+  for name, value in pairs(config.thread_variables(values)) do
+    core.setenv(name, value)
+  end
+end
+
+--- Reads the config that goes with a script and puts it in force. Does
+--- nothing when that was done before.
+---@param script? string path of the running script
+---@param options? {env?: boolean} env = false: ignore the environment
+function settings.start(script, options)
+  if values then return end
+  local config = require "tidemill.config"
+  local found, from, notes
+  if core.embedded then
+    found, from, notes = {}, {}, {}
+    for _, setting in ipairs(config.keys) do
+      found[setting.name] = setting.default
+      from[setting.name] = "default"
+    end
+    found.threads = core.threads()
+  else
+    found, from, notes = config.load {
+      script = script, env = options and options.env
+    }
+  end
+  origins = from
+  enforce(found, { pin = "auto", log_level = "info", arena_size = "auto" })
+  set_thread_variables(config)
+  for _, note in ipairs(notes) do core.log(note, "info") end
+end
+
+local function started()
+  if values then return end
+  if core.in_worker() then
+    values = core.settings() or {}
+    origins = {}
+  else
+    local arg = rawget(_G, "arg")
+    settings.start(type(arg) == "table" and arg[0] or nil)
+  end
+end
+
+--- The value of a setting, nil when it has none.
+---@param name string
+---@return any
+function settings.get(name)
+  started()
+  return values[name]
+end
+
+--- Pools read their settings when they are made: from now on they stay.
+function settings.fix()
+  fixed = true
+end
+
+local function check_free(overrides)
+  if not fixed then return end
+  for name in pairs(overrides) do
+    if not ANY_TIME[name] then
+      error(("configure: %s cannot change any more: there are pools")
+        :format(tostring(name)), 4)
+    end
+  end
+end
+
+--- Overrides settings: tm.configure.
+---@param overrides table
+function settings.configure(overrides)
+  if type(overrides) ~= "table" then
+    error("bad argument #1 to 'configure' (table expected, got "
+      .. type(overrides) .. ")", 3)
+  end
+  started()
+  local config = require "tidemill.config"
+  check_free(overrides)
+  local copy = {}
+  for name, value in pairs(values) do copy[name] = value end
+  local ok, err = pcall(config.apply, copy, overrides, "configure", origins)
+  if not ok then error(err, 3) end
+  enforce(copy, values)
+  if overrides.cext_threads then set_thread_variables(config) end
+end
+
+--- What scripts see as tm.config: settings by name, read-only.
+settings.view = setmetatable({}, {
+  __index = function(_, name)
+    started()
+    return values[name]
+  end,
+  __newindex = function()
+    error("tm.config is read-only; use tm.configure{...}", 2)
+  end,
+  __pairs = function()
+    started()
+    return next, values, nil
+  end,
+  __name = "tidemill.config",
+})
+
+return settings
