@@ -115,8 +115,8 @@ local function report_accuracy(points, run)
       end
     end
   end
-  print(("\nof %d levels, the %d bound by more than %g eV are within %.1e of the "
-    .. "exact\nroots (relative)"):format(run.count, levels, BOUND, worst))
+  print(("\n%d of %d levels are bound by more than %g meV: all within %.1e of "
+    .. "exact"):format(levels, run.count, 1000 * BOUND, worst))
   check(worst < TO_EXACT, "a level of the sweep is off the exact one")
 end
 
@@ -142,9 +142,18 @@ local function report_run(run, reference)
     run.name, run.count, reference.name, reference.count)
 end
 
+-- The CPUs that this process may run on. nproc would follow OMP_NUM_THREADS,
+-- which says something else: how many threads a library may use in a worker.
+local function count_cpus()
+  local pipe = io.popen "env -u OMP_NUM_THREADS nproc"
+  local count = pipe and pipe:read "n" or nil
+  if pipe then pipe:close() end
+  return count or "unknown"
+end
+
 local function report_runs(runs)
-  print(("\n%d widths x %d wave vectors = %d points; %d CPUs usable"):format(
-    WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, tm.cpus().usable))
+  print(("\n%d widths x %d wave vectors = %d points; CPUs: %s"):format(
+    WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, count_cpus()))
   print "pool         workers    time/s  speed-up  numbers"
   for _, run in ipairs(runs) do
     report_run(run, runs[1])

@@ -125,12 +125,12 @@ struct lua_State;
 TM_API int tm_open(tm_runtime *rt, struct lua_State *L, tm_error *e);
 
 /*
- * Asks the script that waits in a pool's method to give up: it gets an
- * "interrupted" error. Answers 1 when an earlier call was not yet seen, else
- * 0. Async-signal-safe, for a host's handler of SIGINT;
- * a script that computes is the host's to stop (lua_sethook).
+ * Asks the script that waits in a pool's method to give up (request 1: it
+ * gets an "interrupted" error), or takes that back (0). Answers the request
+ * that was not yet seen, 0 or 1. Async-signal-safe, for a host's handler of
+ * SIGINT; a script that computes is the host's to stop (lua_sethook).
  */
-TM_API int tm_interrupt(tm_runtime *rt);
+TM_API int tm_interrupt(tm_runtime *rt, int request);
 
 /* The opener of the Lua module of a Lua state that has no host, where the
    module makes the runtime: what `require "tidemill"` calls in lua5.4. */

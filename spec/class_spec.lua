@@ -193,6 +193,33 @@ describe("glob_store_attributes", function()
     assert.same({ 1, 2, 3, 2 }, { c.a, c.b, copy.a, copy.b })
   end)
 
+  it("serves a son with a finaliser, made by a Dad without", function()
+    local Dad, read = decorate("a", "b")(plain()), {}
+    local Son = decorate()(plain(Dad))
+    Son.__gc = function(self) read[#read + 1] = self.a + self.b end
+    for _ = 1, 2 do
+      local s = setmetatable({}, Dad)
+      s.a = 1
+      setmetatable(s, Son).b = 2
+    end
+    fake.collect()
+    assert.same({ 3, 3 }, read)
+    assert.equal(0, store.count())
+  end)
+
+  it("lets finalisers read when the state closes", function()
+    local out = assert(io.popen([[lua5.4 -e '
+      local fake = require "spec.support.fake_store"
+      local decorate = fake.new_state(fake.new_store())
+      local C = decorate("a", "b")({})
+      C.__gc = function(self) print(self.a[1], self.b) end
+      local c = setmetatable({}, C)
+      c.a, c.b = { 1 }, 2
+      c.b = 3']]))
+    assert.equal("1\t3\n", out:read("a"))
+    out:close()
+  end)
+
   it("leaves a class's own metamethods alone", function()
     local C, closed = plain(), nil
     C.__close = function(self) closed = self.a end

@@ -176,6 +176,18 @@ describe("an instance with stored attributes", function()
     assert.is_true(pool:apply(function(x) return x:is_a(P) end, { Q { 1 } }))
   end)
 
+  it("may be an attribute of another", function()
+    local C = new_class()
+    local d = C.new(Grid.new { 10, 20 }, "b")
+    assert.same({ 10, 20, n = 2 }, pool:map(function(i)
+      return d.a:cell(i)
+    end, { 1, 2 }))
+    local made = pool:apply(function() return C.new(Grid.new { 30 }, "b") end)
+    pool:close()
+    pool:join()
+    assert.equal(30, made.a:cell(1))
+  end)
+
   it("keeps for its own state what cannot travel", function()
     local thread = coroutine.create(print)
     local d = new_class().new(thread, "b")
@@ -220,6 +232,17 @@ describe("the keys of instances", function()
     held[1], held[2] = nil, nil
     assert.equal(0, count())
     assert.is_nil(next(held))
+  end)
+
+  it("go with objects that refer back to their instance", function()
+    local C, objects = new_class(), setmetatable({}, { __mode = "k" })
+    for i = 1, 3 do
+      local d = C.new({}, i)
+      d.a = { parent = d }
+      objects[d.a] = true
+    end
+    assert.equal(0, count())
+    assert.is_nil(next(objects))
   end)
 
   it("wait for a finaliser that reads", function()

@@ -8,6 +8,7 @@
 #include <lua.h>
 #include <lualib.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static tm_runtime *volatile runtime;
 static void stop(lua_State *L, lua_Debug *ar) {
   (void)ar;
   lua_sethook(L, NULL, 0, 0);
+  tm_interrupt(runtime, 0);
   luaL_error(L, "interrupted!");
 }
 
@@ -28,7 +30,7 @@ static void stop(lua_State *L, lua_Debug *ar) {
    pool's method is told by the runtime. A Ctrl-C while the last is not yet
    seen ends the command. */
 static void on_interrupt(int number) {
-  if (runtime && tm_interrupt(runtime)) {
+  if (runtime && tm_interrupt(runtime, 1)) {
     signal(number, SIG_DFL);
     raise(number);
   }
@@ -67,8 +69,24 @@ static void push_host(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* Whether -E is among the options: it must be known before the libraries are
+   opened, which read LUA_PATH (lua.c does the same). */
+static bool ignores_environment(const arguments *a) {
+  for (int i = 1; i < a->count && a->list[i][0] == '-'; i++) {
+    const char *option = a->list[i];
+    if (strcmp(option, "-E") == 0) return true;
+    if (strcmp(option, "-") == 0 || strcmp(option, "--") == 0) return false;
+    if ((option[1] == 'e' || option[1] == 'l') && option[2] == '\0') i++;
+  }
+  return false;
+}
+
 static int run(lua_State *L) {
   arguments *a = lua_touserdata(L, 1);
+  if (ignores_environment(a)) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+  }
   luaL_openlibs(L);
   tm_error e;
   if (tm_open(runtime, L, &e)) return luaL_error(L, "%s", e.text);

@@ -15,6 +15,7 @@
 ---   foreign  nil, or the names whose key another instance stored. Such a
 ---            key is replaced when the attribute is assigned, an own one is
 ---            updated: so the copy that a worker has is its own.
+---   objects  for a class with `__gc`: what the instance stored, by name
 ---
 --- A metatable that makes instances has another, INFO:
 ---   class    that metatable; another one when a class library copied the
@@ -55,9 +56,11 @@ end
 
 -- ---- boxes ---------------------------------------------------------------
 
---- The keys of instances whose class has a finaliser of its own. Keys, made
---- after the instance, would be finalised before it; held here until their
---- box is finalised they outlive that collection, so `__gc` can read.
+--- Keys are made after their instance, so they are finalised before it. That
+--- a class's own `__gc` can read, its boxes have a finaliser too: their keys
+--- are held here until it ran, and so outlive that collection. When the
+--- state closes nothing does; then what the instance stored itself, and the
+--- box has kept, is put back as plain fields.
 local pinned = {} -- luacheck: ignore 241 (it is there to hold them)
 
 --- Metatables of boxes; the second is for classes with a finaliser.
@@ -65,28 +68,48 @@ class.box = { __name = "tidemill.box" }
 class.guarded_box = { __name = "tidemill.box" }
 
 function class.guarded_box.__gc(box)
+  local owner = box.owner
   pinned[box.keys] = nil
+  if owner and rawget(owner, KEYS) == box then
+    for name, obj in next, box.objects do rawset(owner, name, obj) end
+  end
 end
 
 local function new_box(mt, keys, owner, foreign)
   local box = { class = mt, keys = keys, owner = owner, foreign = foreign }
   if not rawget(mt, "__gc") then return setmetatable(box, class.box) end
   pinned[keys] = true
+  box.objects = {}
   return setmetatable(box, class.guarded_box)
+end
+
+--- A box for `self` with the keys of another, its own before its class had a
+--- finaliser, or one that it only shares.
+local function renewed_box(self, mt, old)
+  local mine = old.owner == self
+  local foreign = mine and old.foreign or {}
+  local box = new_box(mt, {}, self, foreign)
+  for name, key in next, old.keys do
+    box.keys[name] = key
+    if not mine then
+      foreign[name] = true
+    elseif box.objects and not foreign[name] then
+      box.objects[name] = class.read(key)
+    end
+  end
+  return box
 end
 
 --- The box of `self` that it may change.
 local function own_box(self, mt)
   local box = rawget(self, KEYS)
-  if box and box.owner == self then return box end
-  local keys, foreign = {}, nil
-  if box then
-    foreign = {}
-    for name, key in next, box.keys do
-      keys[name], foreign[name] = key, true
-    end
+  if not box then
+    box = new_box(mt, {}, self)
+  elseif box.owner == self and (box.objects or not rawget(mt, "__gc")) then
+    return box
+  else
+    box = renewed_box(self, mt, box)
   end
-  box = new_box(mt, keys, self, foreign)
   rawset(self, KEYS, box)
   return box
 end
@@ -106,6 +129,7 @@ local function put(self, name, value, mt)
     (store or bound()).update(key, value)
   end
   if foreign then foreign[name] = nil end
+  if box.objects then box.objects[name] = value end
 end
 
 -- ---- classes -------------------------------------------------------------

@@ -38,7 +38,7 @@ end
 ---@param given any
 ---@param extra integer how many arguments came after the options
 ---@param method string for messages
----@param level integer
+---@param level integer of errors, counted from the caller as error does
 ---@return "sequence"|"range"|"iterator" kind, integer|nil n
 function items.kind(given, extra, method, level)
   check_triplet(given, extra, method, level + 1)
@@ -46,8 +46,8 @@ function items.kind(given, extra, method, level)
     if getmetatable(given) == Range then return "range", given.n end
     return "sequence", length(given, method, level + 1)
   end
-  if options.callable(given) then return "iterator" end
-  return wrong(given, method, level + 1)
+  if not options.callable(given) then wrong(given, method, level + 1) end
+  return "iterator"
 end
 
 --- All that an iterator gives, as a sequence with n.

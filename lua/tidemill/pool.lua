@@ -61,7 +61,7 @@ end
 
 local function start_map(self, method, spread, f, given, opts, ...)
   check_function(f, method)
-  local kind, n = items.kind(given, select("#", ...), method, 4)
+  local kind, n = items.kind(given, select("#", ...), method, 3)
   local o, spec = prepare(f, opts)
   local list = given
   if kind == "iterator" then
@@ -90,7 +90,7 @@ end
 
 local function start_imap(self, method, any, f, given, opts, ...)
   check_function(f, method)
-  local kind, n = items.kind(given, select("#", ...), method, 4)
+  local kind, n = items.kind(given, select("#", ...), method, 3)
   local o, spec = prepare(f, opts)
   spec.chunksize = spec.chunksize or 1
   spec.window = imap.window(#self, spec.chunksize, core.is_fake(self))
@@ -146,12 +146,16 @@ end
 
 --- For a generic for: item numbers and results, in item order, as they come.
 function methods:imap(f, list, opts, ...)
-  return start_imap(self, "imap", false, f, list, opts, ...)
+  local next_result, state, first, stream =
+    start_imap(self, "imap", false, f, list, opts, ...)
+  return next_result, state, first, stream -- a tail call has no level
 end
 
 --- The same in the order in which they are done.
 function methods:imap_unordered(f, list, opts, ...)
-  return start_imap(self, "imap_unordered", true, f, list, opts, ...)
+  local next_result, state, first, stream =
+    start_imap(self, "imap_unordered", true, f, list, opts, ...)
+  return next_result, state, first, stream
 end
 
 local function no_kernels(method)

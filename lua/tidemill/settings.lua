@@ -43,10 +43,19 @@ local function enforce(new, old)
   core.set_settings(new)
 end
 
+--- Thread variables that we have set: not the user's, who comes first.
+local ours = {}
+
+local function users(name)
+  if ours[name] then return nil end
+  return os.getenv(name)
+end
+
 local function set_thread_variables(config)
   if core.embedded then return end -- a host's environment is the host's
-  for name, value in pairs(config.thread_variables(values)) do
+  for name, value in pairs(config.thread_variables(values, users)) do
     core.setenv(name, value)
+    ours[name] = true
   end
 end
 
@@ -76,14 +85,21 @@ function settings.start(script, options)
   for _, note in ipairs(notes) do core.log(note, "info") end
 end
 
+--- The running script, when there is one: without, arg[0] is the
+--- interpreter.
+local function script_path()
+  local arg = rawget(_G, "arg")
+  if type(arg) ~= "table" or arg[-1] == nil then return nil end
+  return arg[0]
+end
+
 local function started()
   if values then return end
   if core.in_worker() then
     values = core.settings() or {}
     origins = {}
   else
-    local arg = rawget(_G, "arg")
-    settings.start(type(arg) == "table" and arg[0] or nil)
+    settings.start(script_path())
   end
 end
 
@@ -105,7 +121,7 @@ local function check_free(overrides)
   for name in pairs(overrides) do
     if not ANY_TIME[name] then
       error(("configure: %s cannot change any more: there are pools")
-        :format(tostring(name)), 4)
+        :format(tostring(name)), 3)
     end
   end
 end
@@ -115,16 +131,18 @@ end
 function settings.configure(overrides)
   if type(overrides) ~= "table" then
     error("bad argument #1 to 'configure' (table expected, got "
-      .. type(overrides) .. ")", 3)
+      .. type(overrides) .. ")", 2)
   end
   started()
   local config = require "tidemill.config"
   check_free(overrides)
-  local copy = {}
+  local copy, from = {}, {}
   for name, value in pairs(values) do copy[name] = value end
-  local ok, err = pcall(config.apply, copy, overrides, "configure", origins)
-  if not ok then error(err, 3) end
+  for name, origin in pairs(origins) do from[name] = origin end
+  local ok, err = pcall(config.apply, copy, overrides, "configure", from)
+  if not ok then error(err, 2) end
   enforce(copy, values)
+  origins = from
   if overrides.cext_threads then set_thread_variables(config) end
 end
 

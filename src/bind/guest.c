@@ -3,12 +3,10 @@
  */
 #include "bind/guest.h"
 
-#include <stdio.h>
-
 #include "bind/error.h"
-#include "bind/format.h"
 #include "bind/items.h"
 #include "bind/ltask.h"
+#include "bind/numbers.h"
 #include "bind/unpack.h"
 #include "bind/unwind.h"
 #include "bind/worker_state.h"
@@ -162,22 +160,6 @@ static void guest_leave(tm__worker *w, void *context_) {
 
 /* ---- items ---- */
 
-/* A message of one number is the commonest: read in place. */
-static bool push_number(lua_State *L, const unsigned char *at,
-                        const unsigned char *end) {
-  if (end - at < 11 || at[0] != 0 || at[1] != 1) return false;
-  uint64_t word = tm__get64(at + 3);
-  if (at[2] == TAG_INT) {
-    lua_pushinteger(L, (lua_Integer)word);
-    return true;
-  }
-  if (at[2] != TAG_FLOAT) return false;
-  double x;
-  memcpy(&x, &word, sizeof x);
-  lua_pushnumber(L, x);
-  return true;
-}
-
 static int push_item(lua_State *L, tm__job *job, uint64_t i) {
   const unsigned char *at, *end;
   const tm__items *items = &job->items;
@@ -190,7 +172,7 @@ static int push_item(lua_State *L, tm__job *job, uint64_t i) {
     return 1;
   }
   if (!tm__job_item(job, i, &at, &end)) return luaL_error(L, "no such item");
-  if (push_number(L, at, end)) return 1;
+  if (tm__number_push(L, at, end)) return 1;
   return tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
 }
 
@@ -200,24 +182,14 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
   return tm__items_spread(L);
 }
 
-/* The mirror of push_number. */
 static bool write_number(lua_State *L, tm__piece *p, int first, int n) {
   if (n != 1 || lua_type(L, first) != LUA_TNUMBER) return false;
-  unsigned char *at = tm__buf_take(&p->out, TM__RECORD_HEAD + 11);
+  unsigned char *at = tm__buf_take(&p->out,
+                                   TM__RECORD_HEAD + TM__NUMBER_SIZE);
   if (!at) luaL_error(L, "not enough memory for a result");
-  tm__record_write(at, (tm__record){.tag = TM__REC_OK, .len = 11});
-  at += TM__RECORD_HEAD;
-  at[0] = 0;
-  at[1] = 1;
-  if (lua_isinteger(L, first)) {
-    lua_Integer x = lua_tointeger(L, first);
-    at[2] = TAG_INT;
-    memcpy(at + 3, &x, 8);
-  } else {
-    lua_Number x = lua_tonumber(L, first);
-    at[2] = TAG_FLOAT;
-    memcpy(at + 3, &x, 8);
-  }
+  tm__record_write(at, (tm__record){.tag = TM__REC_OK,
+                                    .len = TM__NUMBER_SIZE});
+  tm__number_write(L, first, at + TM__RECORD_HEAD);
   return true;
 }
 
@@ -237,8 +209,7 @@ static void result(lua_State *L, tm__piece *p, tm__packer *packer,
                    uint64_t i, int first, int n) {
   if (write_number(L, p, first, n)) return;
   size_t at = tm__items_begin(L, &p->out);
-  snprintf(packer->root, sizeof packer->root, "the result of item %llu",
-           (unsigned long long)i + 1);
+  tm__pack_item(packer, "the result of item", i + 1);
   write_values(L, p, packer, first, n);
   tm__items_end(&p->out, at, TM__REC_OK, 0);
 }

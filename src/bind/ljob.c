@@ -6,6 +6,7 @@
 #include "bind/error.h"
 #include "bind/guest.h"
 #include "bind/lpool.h"
+#include "bind/numbers.h"
 #include "bind/pack.h"
 #include "bind/unpack.h"
 #include "bind/unwind.h"
@@ -72,8 +73,9 @@ static void push_ok(const source *r) {
     push_direct(r, 4);
     return;
   }
-  const unsigned char *at = r->bytes;
-  int n = tm__unpack(L, &at, at + r->record.len, TM__UNPACK_PLAIN, 0);
+  const unsigned char *at = r->bytes, *end = at + r->record.len;
+  if (!r->job->spec.all && tm__number_push(L, at, end)) return;
+  int n = tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
   if (r->job->spec.all)
     gather(L, n);
   else if (n == 0)
@@ -168,8 +170,8 @@ static void read_message(lua_State *L, tm__job *job, const tm__msg *m) {
   }
 }
 
-/* results(job) -> {n=, ...}, {item, error, ...}: of a job that is done. The
-   errors come lowest item first. */
+/* results(job) -> {n=, ...}, {item, error, ...}: once, of a job that is
+   done. The errors come lowest item first. */
 static int job_results(lua_State *L) {
   tm__jobbox *box = tm__job_check(L, 1);
   tm__job *job = box->job;
@@ -184,6 +186,7 @@ static int job_results(lua_State *L) {
   }
   lua_pushinteger(L, (lua_Integer)n);
   lua_setfield(L, 2, "n");
+  if (tm__job_done(job)) tm__job_empty(job);
   return 2;
 }
 

@@ -7,6 +7,7 @@
 #include "bind/guest.h"
 #include "bind/ljob.h"
 #include "bind/lpool.h"
+#include "bind/numbers.h"
 #include "bind/pack.h"
 
 /* Stack of submit: 1 pool, 2 function, 3 items, 4 their number, 5 spec. */
@@ -94,22 +95,32 @@ static offsets *push_offsets(lua_State *L, const tm__mem *mem, uint64_t n) {
   return o;
 }
 
+static void pack_item(lua_State *L, tm__packer *p, uint64_t i, bool raw) {
+  if (raw)
+    lua_rawgeti(L, ITEMS, (lua_Integer)i + 1);
+  else
+    lua_geti(L, ITEMS, (lua_Integer)i + 1);
+  if (lua_type(L, -1) == LUA_TNUMBER) {
+    tm__number_write(L, -1, tm__pack_take(p, TM__NUMBER_SIZE));
+  } else {
+    tm__pack_again(p);
+    tm__pack_values(p, lua_gettop(L), 1);
+  }
+  lua_pop(L, 1);
+}
+
 /* Packs the items; leaves the packer and the offsets on the stack. */
 static tm__packer *pack_items(lua_State *L, tm__packer *code, uint64_t n,
                               bool apply, offsets **out) {
   offsets *o = n > 1 ? push_offsets(L, code->buf.mem, n) : NULL;
   tm__packer *p = tm__packer_push(L, code);
+  if (apply) strcpy(p->root, "args");
+  bool raw = !luaL_getmetafield(L, ITEMS, "__index");
+  if (!raw) lua_pop(L, 1);
   for (uint64_t i = 0; i < n; i++) {
-    if (apply)
-      snprintf(p->root, sizeof p->root, "args");
-    else
-      snprintf(p->root, sizeof p->root, "item %llu",
-               (unsigned long long)i + 1);
     if (o) o->list[i] = p->buf.len - sizeof(tm__msg);
-    tm__pack_again(p);
-    lua_geti(L, ITEMS, (lua_Integer)i + 1);
-    tm__pack_values(p, lua_gettop(L), 1);
-    lua_pop(L, 1);
+    if (!apply) tm__pack_item(p, "item", i + 1);
+    pack_item(L, p, i, raw);
   }
   *out = o;
   return p;
@@ -259,7 +270,7 @@ static int feed(lua_State *L) {
     return 0;
   }
   tm__packer *p = tm__packer_push(L, NULL);
-  snprintf(p->root, sizeof p->root, "item %llu", (unsigned long long)i + 1);
+  tm__pack_item(p, "item", i + 1);
   tm__pack_values(p, 2, 1);
   tm__pack_sections(p);
   tm__job_feed(job, tm__pack_seal(p));

@@ -10,7 +10,7 @@
 /* ---- bytes ---- */
 
 static void no_memory(tm__packer *p) {
-  luaL_error(p->L, "not enough memory to send %s", p->root);
+  luaL_error(p->L, "not enough memory to send %s", tm__pack_root(p));
 }
 
 unsigned char *tm__pack_take(tm__packer *p, size_t n) {
@@ -25,7 +25,7 @@ void tm__pack_byte(tm__packer *p, int byte) {
 
 void tm__pack_u32(tm__packer *p, size_t x) {
   uint32_t word = (uint32_t)x;
-  if (x > UINT32_MAX) luaL_error(p->L, "%s is too large to send", p->root);
+  if (x > UINT32_MAX) luaL_error(p->L, "%s is too large to send", tm__pack_root(p));
   memcpy(tm__pack_take(p, sizeof word), &word, sizeof word);
 }
 
@@ -408,7 +408,8 @@ tm__packer *tm__packer_push(lua_State *L, tm__packer *code) {
   p->depth = p->ndeferred = p->done_deferred = 0;
   p->nfound = p->nsections = 0;
   p->crumb = NULL;
-  snprintf(p->root, sizeof p->root, "%s", "the value");
+  p->item_of = NULL;
+  memcpy(p->root, "the value", sizeof "the value");
   tm__memo_clear(&p->memo);
   if (!tm__msg_open(&p->buf)) no_memory(p);
   return p;

@@ -55,7 +55,9 @@ struct tm__packer {
   tm__section *sections;
   int nsections, cap_sections;
   const tm__crumb *crumb;
-  char root[120]; /* what is packed, for errors: "item 3" */
+  char root[120]; /* what is packed, for errors: "the function" */
+  const char *item_of; /* or an item: what of it, a static text, */
+  uint64_t item;       /* and its number */
 };
 
 /*
@@ -80,6 +82,10 @@ tm__msg *tm__pack_seal(tm__packer *p);
 /* Puts a packer that was sealed back to rest. */
 void tm__packer_rest(lua_State *L, tm__packer *p);
 void tm__packer_free(tm__packer *p);
+
+/* What is packed from now on: "item 3", "the result of item 3". Cheap: the
+   text is only made for an error. */
+void tm__pack_item(tm__packer *p, const char *what, uint64_t item);
 
 /* ---- for the files of pack ---- */
 
@@ -110,6 +116,9 @@ void tm__pack_byte(tm__packer *p, int byte);
 void tm__pack_u32(tm__packer *p, size_t x);
 void tm__pack_u64(tm__packer *p, uint64_t x);
 void tm__pack_text(tm__packer *p, const char *s, size_t n);
+
+/* The root in words. */
+const char *tm__pack_root(tm__packer *p);
 
 /* Raises the error for a value that cannot travel: "<path> is <what>". */
 int tm__pack_cannot(tm__packer *p, const char *what);

@@ -437,6 +437,7 @@ static void pack_section_name(tm__packer *p, int name) {
     const char *text = lua_tolstring(p->L, name, &n);
     head[0] = SECTION_GLOBAL;
     tm__pack_text(p, text, n);
+    p->item_of = NULL;
     snprintf(p->root, sizeof p->root, "global '%s'", text);
   }
 }
@@ -445,6 +446,7 @@ static void pack_section_name(tm__packer *p, int name) {
    the reader has the table already or makes it by its identity. */
 static void pack_class_body(tm__packer *p, int value) {
   tm__crumb crumb = {.up = NULL, .kind = CRUMB_CLASS};
+  p->item_of = NULL;
   snprintf(p->root, sizeof p->root, "class");
   if (luaL_getmetafield(p->L, value, "__name") == LUA_TSTRING)
     lua_pop(p->L, 1);

@@ -7,6 +7,20 @@
 #include "bind/error.h"
 #include "bind/pack.h"
 
+void tm__pack_item(tm__packer *p, const char *what, uint64_t item) {
+  p->item_of = what;
+  p->item = item;
+}
+
+const char *tm__pack_root(tm__packer *p) {
+  if (p->item_of) {
+    snprintf(p->root, sizeof p->root, "%s %llu", p->item_of,
+             (unsigned long long)p->item);
+    p->item_of = NULL;
+  }
+  return p->root;
+}
+
 static bool global_name(lua_State *L, int index, char *out, size_t size) {
   lua_pushglobaltable(L);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
@@ -113,7 +127,7 @@ int tm__pack_cannot(tm__packer *p, const char *what) {
   }
   luaL_buffinit(L, &b);
   bool upvalue = n && list[n - 1]->kind == CRUMB_UPVALUE;
-  if (!upvalue) luaL_addstring(&b, p->root);
+  if (!upvalue) luaL_addstring(&b, tm__pack_root(p));
   if (!whole) luaL_addstring(&b, ": ...");
   for (int i = n - 1; i >= 0; i--) {
     add_crumb(p, &b, list[i], i == n - 1);

@@ -48,7 +48,7 @@ static void items_free(tm__items *items, tm__pool *pool) {
   items->offsets = NULL;
 }
 
-static void slots_free(tm__job *job) {
+void tm__job_empty(tm__job *job) {
   for (uint64_t i = 0; i < (job->nslots ? job->nslots : 1); i++) {
     tm__slot *slot = &job->slots[i];
     tm__msg_unref(atomic_load(&slot->results), job->pool->mem,
@@ -56,6 +56,10 @@ static void slots_free(tm__job *job) {
     tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
   }
   if (job->slots != &job->one) tm__free(job->pool->mem, job->slots);
+  job->slots = &job->one;
+  job->one = (tm__slot){.item = NULL};
+  job->nslots = 0;
+  items_free(&job->items, job->pool);
 }
 
 /* One slot for each item, or for each place in a stream's window; the only
@@ -113,8 +117,7 @@ void tm__job_unref(tm__job *job) {
     job->again = rest->next;
     tm__free(pool->mem, rest);
   }
-  slots_free(job);
-  items_free(&job->items, pool);
+  tm__job_empty(job);
   tm__msg_unref(job->code, pool->mem, pool->rt->store);
   tm__inbox_unref(job->inbox);
   tm__free(pool->mem, job);

@@ -164,6 +164,10 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
                 tm__items *items, tm__msg *code, tm_error *e);
 
 tm__job *tm__job_ref(tm__job *job);
+
+/* Frees the items and the results of a job that is done: its owner has read
+   them. What is left can still be asked. */
+void tm__job_empty(tm__job *job);
 void tm__job_unref(tm__job *job);
 
 /* Whether a worker could claim something now; and ever again. */

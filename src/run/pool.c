@@ -1,5 +1,7 @@
 #include "run/pool.h"
 
+#include <sched.h>
+
 #include "base/platform.h"
 #include "run/runtime.h"
 
@@ -206,10 +208,11 @@ static bool spin(tm__job *job, tm__ready_fn ready, void *argument) {
   if (!tm__runtime_may_spin(rt)) return false;
   uint64_t until = tm__now() + TM__SPIN_NS;
   do {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 64; i++) {
       if (ready(job, argument)) return true;
       tm__relax();
     }
+    sched_yield(); /* the worker may be queued on this very CPU */
   } while (tm__runtime_may_spin(rt) && tm__now() < until);
   return false;
 }

@@ -118,8 +118,8 @@ void tm__runtime_unref(tm_runtime *rt) {
   release(rt);
 }
 
-int tm_interrupt(tm_runtime *rt) {
-  return atomic_exchange(&rt->interrupted, 1);
+int tm_interrupt(tm_runtime *rt, int request) {
+  return atomic_exchange(&rt->interrupted, request != 0);
 }
 
 int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {

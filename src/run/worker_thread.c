@@ -5,6 +5,7 @@
  * Between jobs it spins for about as long as a wake-up costs, unless there are
  * more runnable threads than CPUs, then sleeps on the pool's epoch.
  */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -54,10 +55,11 @@ static bool spin(tm__pool *pool, uint32_t seen) {
   uint64_t until = tm__now() + TM__SPIN_NS;
   bool news = false;
   do {
-    for (int i = 0; i < 16 && !news; i++) {
+    for (int i = 0; i < 64 && !news; i++) {
       tm__relax();
       news = atomic_load(&pool->epoch) != seen;
     }
+    if (!news) sched_yield(); /* who submits may be queued on this CPU */
   } while (!news && tm__runtime_may_spin(rt) && tm__now() < until);
   atomic_fetch_sub(&pool->spinners, 1);
   return news;
