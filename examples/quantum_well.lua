@@ -95,7 +95,9 @@ local function sweep(kind, mesh, points)
   end)
   local start = tm.clock()
   local pool = kind.make()
-  local results = pool:map(solve, points, { progress = true })
+  -- Chunks of some 20 ms: the workers end together, also when another program
+  -- takes one's CPU for a while.
+  local results = pool:map(solve, points, { progress = true, chunksize = 16 })
   local seconds = tm.clock() - start
   return { name = kind.name, workers = #pool, seconds = seconds,
     results = results, count = found:value() }
@@ -142,18 +144,9 @@ local function report_run(run, reference)
     run.name, run.count, reference.name, reference.count)
 end
 
--- The CPUs that this process may run on. nproc would follow OMP_NUM_THREADS,
--- which says something else: how many threads a library may use in a worker.
-local function count_cpus()
-  local pipe = io.popen "env -u OMP_NUM_THREADS nproc"
-  local count = pipe and pipe:read "n" or nil
-  if pipe then pipe:close() end
-  return count or "unknown"
-end
-
 local function report_runs(runs)
   print(("\n%d widths x %d wave vectors = %d points; CPUs: %s"):format(
-    WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, count_cpus()))
+    WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, tm.cpus().usable))
   print "pool         workers    time/s  speed-up  numbers"
   for _, run in ipairs(runs) do
     report_run(run, runs[1])

@@ -201,21 +201,62 @@ describe("glob_store_attributes", function()
       local s = setmetatable({}, Dad)
       s.a = 1
       setmetatable(s, Son).b = 2
+      s.a = 3
     end
+    assert.equal(2, store.updates)
     fake.collect()
-    assert.same({ 3, 3 }, read)
+    assert.same({ 5, 5 }, read)
+    assert.equal(0, store.count())
+    local s = setmetatable({}, Dad)
+    s.a, s.b = 1, 2
+    local copy = send(s)
+    copy.a = 3
+    setmetatable(copy, Son).a = 4
+    copy.b = 5
+    assert.equal(3, store.updates)
+    assert.same({ 1, 2, 4, 5 }, { s.a, s.b, copy.a, copy.b })
+    copy, s = nil, nil
+    fake.collect()
+    assert.is_nil(copy or s)
     assert.equal(0, store.count())
   end)
 
+  it("lets finalisers of sent and of raw copies read", function()
+    local C, read = decorate("a", "b")(plain()), {}
+    C.__gc = function(self) read[#read + 1] = self.a .. self.b end
+    local held = { setmetatable({}, C), setmetatable({}, C) }
+    held[1].a, held[1].b = "a", "b"
+    held[3] = send(held[1])
+    held[3].b = "sent"
+    for k, v in next, held[1] do held[2][k] = v end
+    held[2].b = "raw"
+    fake.collect()
+    for _, word in ipairs { "ab", "araw", "asent" } do
+      table.remove(held, 1)
+      fake.collect()
+      assert.equal(word, table.remove(read))
+    end
+    assert.equal(0, store.count())
+    held = { setmetatable({}, C), setmetatable({}, C) }
+    held[1].a, held[2].a = 1, 2
+    for k, v in next, held[1] do held[2][k] = v end
+    fake.collect()
+    assert.equal(1, held[2].a)
+  end)
+
   it("lets finalisers read when the state closes", function()
-    local out = assert(io.popen([[lua5.4 -e '
+    local first = 0
+    while arg[first - 1] do first = first - 1 end
+    local out = assert(io.popen(arg[first] .. [[ -e '
       local fake = require "spec.support.fake_store"
       local decorate = fake.new_state(fake.new_store())
-      local C = decorate("a", "b")({})
-      C.__gc = function(self) print(self.a[1], self.b) end
-      local c = setmetatable({}, C)
-      c.a, c.b = { 1 }, 2
-      c.b = 3']]))
+      local Dad = decorate("a", "b")({})
+      local Son = decorate()(setmetatable({}, { __index = Dad }))
+      Son.__gc = function(self) print(self.a[1], self.b) end
+      local s = setmetatable({}, Dad)
+      s.a = { 1 }
+      setmetatable(s, Son).b = 2
+      s.b = 3']]))
     assert.equal("1\t3\n", out:read("a"))
     out:close()
   end)

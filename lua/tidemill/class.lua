@@ -15,7 +15,6 @@
 ---   foreign  nil, or the names whose key another instance stored. Such a
 ---            key is replaced when the attribute is assigned, an own one is
 ---            updated: so the copy that a worker has is its own.
----   objects  for a class with `__gc`: what the instance stored, by name
 ---
 --- A metatable that makes instances has another, INFO:
 ---   class    that metatable; another one when a class library copied the
@@ -57,11 +56,14 @@ end
 -- ---- boxes ---------------------------------------------------------------
 
 --- Keys are made after their instance, so they are finalised before it. That
---- a class's own `__gc` can read, its boxes have a finaliser too: their keys
---- are held here until it ran, and so outlive that collection. When the
---- state closes nothing does; then what the instance stored itself, and the
---- box has kept, is put back as plain fields.
+--- a class's own `__gc` can read, its boxes are guarded: they have a finaliser
+--- too. Their keys are held here until it ran, and so outlive that collection.
 local pinned = {} -- luacheck: ignore 241 (it is there to hold them)
+
+--- When the state closes nothing outlives anything. Then what an instance
+--- stored itself is put back as plain fields, from here: guarded box ->
+--- name -> object.
+local kept = setmetatable({}, { __mode = "k" })
 
 --- Metatables of boxes; the second is for classes with a finaliser.
 class.box = { __name = "tidemill.box" }
@@ -71,7 +73,7 @@ function class.guarded_box.__gc(box)
   local owner = box.owner
   pinned[box.keys] = nil
   if owner and rawget(owner, KEYS) == box then
-    for name, obj in next, box.objects do rawset(owner, name, obj) end
+    for name, obj in next, kept[box] do rawset(owner, name, obj) end
   end
 end
 
@@ -79,23 +81,18 @@ local function new_box(mt, keys, owner, foreign)
   local box = { class = mt, keys = keys, owner = owner, foreign = foreign }
   if not rawget(mt, "__gc") then return setmetatable(box, class.box) end
   pinned[keys] = true
-  box.objects = {}
+  kept[box] = {}
   return setmetatable(box, class.guarded_box)
 end
 
---- A box for `self` with the keys of another, its own before its class had a
---- finaliser, or one that it only shares.
+--- A box for `self` with the keys of another: one that it shares, or its own
+--- from before it had a class with a finaliser.
 local function renewed_box(self, mt, old)
-  local mine = old.owner == self
-  local foreign = mine and old.foreign or {}
+  local foreign = old.owner == self and old.foreign or {}
   local box = new_box(mt, {}, self, foreign)
   for name, key in next, old.keys do
     box.keys[name] = key
-    if not mine then
-      foreign[name] = true
-    elseif box.objects and not foreign[name] then
-      box.objects[name] = class.read(key)
-    end
+    if old.owner ~= self then foreign[name] = true end
   end
   return box
 end
@@ -105,7 +102,7 @@ local function own_box(self, mt)
   local box = rawget(self, KEYS)
   if not box then
     box = new_box(mt, {}, self)
-  elseif box.owner == self and (box.objects or not rawget(mt, "__gc")) then
+  elseif box.owner == self and (kept[box] or not rawget(mt, "__gc")) then
     return box
   else
     box = renewed_box(self, mt, box)
@@ -129,7 +126,7 @@ local function put(self, name, value, mt)
     (store or bound()).update(key, value)
   end
   if foreign then foreign[name] = nil end
-  if box.objects then box.objects[name] = value end
+  if kept[box] then kept[box][name] = value end
 end
 
 -- ---- classes -------------------------------------------------------------

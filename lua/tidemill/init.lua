@@ -22,6 +22,7 @@ local tm = {
   glob_update = core.glob_update,
   glob_remove = core.glob_remove,
   clock = core.clock,
+  cpus = core.cpus,
   config = settings.view,
   configure = settings.configure,
   version = core.version,

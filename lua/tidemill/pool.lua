@@ -71,8 +71,11 @@ local function start_map(self, method, spread, f, given, opts, ...)
     list, spec.first, spec.step = nil, given.first, given.step
   end
   spec.spread = spread
+  local progress = progress_line(o, spec, n)
+  -- so that a FakePool's line moves; async jobs must end without a wait
+  spec.lazy = progress ~= nil and not method:find "_async"
   local job = submit(self, f, list, n, spec, method)
-  return result.new(job, o, false, progress_line(o, spec, n))
+  return result.new(job, o, false, progress)
 end
 
 local function start_apply(self, method, f, args, opts)

@@ -18,11 +18,14 @@ static void add_field(lua_State *L, luaL_Buffer *b, const char *field,
   luaL_addvalue(b);
 }
 
+/* The kind, unless it is the common one or the message begins with it. */
 static void add_kind(lua_State *L, luaL_Buffer *b) {
   lua_getfield(L, 1, "kind");
-  const char *kind = lua_tostring(L, -1);
-  bool shown = kind && strcmp(kind, "task") != 0;
-  lua_pop(L, 1);
+  lua_getfield(L, 1, "message");
+  const char *kind = lua_tostring(L, -2), *text = lua_tostring(L, -1);
+  bool shown = kind && strcmp(kind, "task") != 0 &&
+               !(text && strncmp(text, kind, strlen(kind)) == 0);
+  lua_pop(L, 2);
   if (shown) add_field(L, b, "kind", "%s: ");
 }
 

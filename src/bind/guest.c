@@ -193,8 +193,11 @@ static bool write_number(lua_State *L, tm__piece *p, int first, int n) {
   return true;
 }
 
+/* The packer is a value of the guest's own on each stack that this runs
+   on. */
 static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
                          int first, int n) {
+  packer->self = TM__ITEMS_A;
   tm__items_lend(p, packer);
   packer->L = L;
   packer->crumb = NULL;
@@ -215,42 +218,55 @@ static void result(lua_State *L, tm__piece *p, tm__packer *packer,
 }
 
 /* Three values: what was raised, its text, the traceback. What was raised
-   may be a thing that cannot travel: then its text stands for it. */
+   may be a thing that cannot travel: then its text stands for it. Stack:
+   piece, packer, nil, the packer as a value, the three. */
 static int pack_failure(lua_State *L) {
   tm__piece *p = lua_touserdata(L, 1);
   tm__packer *packer = lua_touserdata(L, 2);
-  write_values(L, p, packer, 3, 3);
+  write_values(L, p, packer, TM__ITEMS_A + 1, 3);
   return 0;
+}
+
+/* Calls pack_failure for the error {value, traceback} at an index; with
+   `text`, the text of the value takes its place. */
+static int call_pack_failure(lua_State *L, tm__piece *p, tm__packer *packer,
+                             int error, bool text) {
+  lua_pushcfunction(L, pack_failure);
+  lua_pushlightuserdata(L, p);
+  lua_pushlightuserdata(L, packer);
+  lua_pushnil(L);
+  lua_pushvalue(L, TM__ITEMS_A);
+  lua_rawgeti(L, error, 1);
+  tm__error_text(L, -1);
+  if (text) {
+    lua_replace(L, -2);
+    lua_pushvalue(L, -1);
+  }
+  lua_rawgeti(L, error, 2);
+  return lua_pcall(L, 7, 0, 0);
+}
+
+/* An error of ours about a result stands by its message alone. */
+static void simplify(lua_State *L, int error) {
+  lua_rawgeti(L, error, 1);
+  if (tm__error_is(L, -1)) {
+    lua_getfield(L, -1, "message");
+    lua_rawseti(L, error, 1);
+  }
+  lua_pop(L, 1);
 }
 
 static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
                     uint64_t i, int kind) {
+  enum { ERROR = 2 };
   (void)i;
-  int error = lua_gettop(L);
   size_t at = tm__items_begin(L, &p->out);
-  lua_pushcfunction(L, pack_failure);
-  lua_pushlightuserdata(L, p);
-  lua_pushlightuserdata(L, packer);
-  lua_rawgeti(L, error, 1);
-  int value = lua_gettop(L);
-  if (kind == TM__FAIL_SEND && tm__error_is(L, value)) {
-    lua_getfield(L, value, "message");
-    lua_replace(L, value);
-  }
-  tm__error_text(L, value);
-  lua_rawgeti(L, error, 2);
-  if (lua_pcall(L, 5, 0, 0) != LUA_OK) {
+  if (kind == TM__FAIL_SEND) simplify(L, ERROR);
+  if (call_pack_failure(L, p, packer, ERROR, false) != LUA_OK) {
     tm__items_recover(p, packer);
     p->out.len = at + TM__RECORD_HEAD;
-    lua_pushcfunction(L, pack_failure);
-    lua_pushlightuserdata(L, p);
-    lua_pushlightuserdata(L, packer);
-    lua_rawgeti(L, error, 1);
-    tm__error_text(L, -1);
-    lua_replace(L, -2);
-    lua_pushvalue(L, -1);
-    lua_rawgeti(L, error, 2);
-    lua_call(L, 5, 0);
+    if (call_pack_failure(L, p, packer, ERROR, true) != LUA_OK)
+      lua_error(L);
   }
   tm__items_end(&p->out, at, TM__REC_FAIL, kind);
 }
@@ -264,6 +280,18 @@ static int fault_function(lua_State *L) {
   return lua_error(L);
 }
 
+static void push_function(lua_State *L, const context *c, int table) {
+  if (!c->broken) {
+    lua_rawgeti(L, table, CONTEXT_FUNCTION);
+    return;
+  }
+  if (lua_rawgeti(L, table, CONTEXT_FAULT) == LUA_TTABLE) {
+    lua_rawgeti(L, -1, 1);
+    lua_replace(L, -2);
+  }
+  lua_pushcclosure(L, fault_function, 1);
+}
+
 /* Stack: piece. */
 static int run_piece(lua_State *L) {
   tm__piece *p = lua_touserdata(L, 1);
@@ -275,18 +303,15 @@ static int run_piece(lua_State *L) {
     s->context = p->job->id;
   }
   tm__packer *packer = tm__packer_push(L, NULL);
+  int self = packer->self;
   tm__buf_term(&packer->buf); /* it borrows the piece's */
   lua_rawgeti(L, 2, CONTEXT_KWDS);
-  if (c->broken) {
-    lua_rawgeti(L, 2, CONTEXT_FAULT);
-    if (lua_istable(L, -1)) lua_rawgeti(L, -1, 1);
-    lua_pushcclosure(L, fault_function, 1);
-    lua_replace(L, 5);
-    lua_settop(L, 5);
-  } else {
-    lua_rawgeti(L, 2, CONTEXT_FUNCTION);
-  }
+  push_function(L, c, 2);
+  lua_pushvalue(L, self);
+  lua_pushnil(L);
   tm__items_run(L, p, packer, &own_ops);
+  packer->self = self;
+  packer->L = L;
   tm__packer_rest(L, packer);
   return 0;
 }

@@ -66,9 +66,7 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
   } else if (items->kind == TM__ITEMS_FLOATS) {
     lua_pushnumber(L, items->start.f + (lua_Number)i * items->step.f);
   } else {
-    push_table(L, p->job, ITEMS);
-    lua_rawgeti(L, -1, (lua_Integer)i + 1);
-    lua_replace(L, -2);
+    lua_geti(L, TM__ITEMS_A, (lua_Integer)i + 1);
   }
   return p->job->spec.spread ? tm__items_spread(L) : 1;
 }
@@ -76,8 +74,6 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
 static void result(lua_State *L, tm__piece *p, tm__packer *packer,
                    uint64_t i, int first, int n) {
   (void)packer;
-  push_table(L, p->job, RESULTS);
-  int results = lua_gettop(L);
   if (p->job->spec.all) {
     lua_createtable(L, n, 1);
     for (int k = 0; k < n; k++) {
@@ -89,16 +85,15 @@ static void result(lua_State *L, tm__piece *p, tm__packer *packer,
   } else {
     lua_pushvalue(L, first);
   }
-  lua_rawseti(L, results, (lua_Integer)i + 1);
+  lua_rawseti(L, TM__ITEMS_B, (lua_Integer)i + 1);
   tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_OK, 0);
 }
 
 static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
                     uint64_t i, int kind) {
   (void)packer;
-  int error = lua_gettop(L);
   push_table(L, p->job, ERRORS);
-  lua_pushvalue(L, error);
+  lua_pushvalue(L, 2);
   lua_rawseti(L, -2, (lua_Integer)i + 1);
   tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_FAIL, kind);
 }
@@ -116,6 +111,8 @@ static int run_piece(lua_State *L) {
   push_table(L, p->job, KWDS);
   push_table(L, p->job, FUNCTION);
   tm__task_function(L, lua_gettop(L));
+  push_table(L, p->job, ITEMS);
+  push_table(L, p->job, RESULTS);
   tm__items_run(L, p, NULL, &direct_ops);
   if (saved) memcpy(s->random, words, sizeof words);
   return 0;

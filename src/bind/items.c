@@ -7,6 +7,9 @@
 #include "bind/error.h"
 #include "bind/unwind.h"
 
+/* More would not fit a Lua stack in any case. */
+enum { MOST_ARGUMENTS = 250000 };
+
 /* The arguments of run_items, on the C stack of tm__items_run. */
 typedef struct run {
   tm__piece *piece;
@@ -58,7 +61,7 @@ int tm__items_spread(lua_State *L) {
   lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1)
                                        : (lua_Integer)lua_rawlen(L, tuple);
   lua_pop(L, 1);
-  if (n < 0 || n > 250) return luaL_error(L, "too many arguments (%I)", n);
+  if (n < 0 || n > MOST_ARGUMENTS) return luaL_error(L, "too many arguments (%I)", n);
   luaL_checkstack(L, (int)n + 4, "too many arguments");
   for (lua_Integer i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
   lua_remove(L, tuple);
@@ -88,7 +91,7 @@ static void advance(tm__piece *p) {
   atomic_store_explicit(&p->next, next_of(p) + 1, memory_order_relaxed);
 }
 
-/* Runs items until one fails. Stack: run, kwds, function. */
+/* Runs items until one fails. Stack: run, kwds, function, a, b. */
 static int run_items(lua_State *L) {
   run *r = lua_touserdata(L, 1);
   tm__piece *p = r->piece;
@@ -107,15 +110,16 @@ static int run_items(lua_State *L) {
     }
     lua_call(L, n, wanted);
     r->sending = true;
-    r->ops->result(L, p, r->packer, i, 4, lua_gettop(L) - 3);
+    r->ops->result(L, p, r->packer, i, TM__ITEMS_B + 1,
+                   lua_gettop(L) - TM__ITEMS_B);
     r->sending = false;
-    lua_settop(L, 3);
+    lua_settop(L, TM__ITEMS_B);
     advance(p);
   }
   return 0;
 }
 
-/* Stack: run, {value, traceback}. */
+/* Stack: run, {value, traceback}, nil, a, b. */
 static int write_failure(lua_State *L) {
   run *r = lua_touserdata(L, 1);
   int kind = r->sending ? TM__FAIL_SEND : TM__FAIL_TASK;
@@ -138,41 +142,51 @@ static bool record_unwound(run *r) {
   return tm__record_text(&p->out, kind, text);
 }
 
+/* Calls write_failure for the error at the top; base is as in run_some. */
+static int call_write_failure(lua_State *L, run *r, int base) {
+  int error = lua_gettop(L);
+  lua_pushcfunction(L, write_failure);
+  lua_pushlightuserdata(L, r);
+  lua_pushvalue(L, error);
+  lua_pushnil(L);
+  lua_pushvalue(L, base + 4);
+  lua_pushvalue(L, base + 5);
+  return lua_pcall(L, 5, 0, 0);
+}
+
+static bool record_text(lua_State *L, run *r, const char *otherwise) {
+  return tm__record_text(&r->piece->out, TM__FAIL_TASK,
+                         lua_isstring(L, -1) ? lua_tostring(L, -1)
+                                             : otherwise);
+}
+
 /* An item failed; the error is at the top. False: give up. */
-static bool record_failure(lua_State *L, run *r) {
+static bool record_failure(lua_State *L, run *r, int base) {
   tm__piece *p = r->piece;
   tm__items_recover(p, r->packer);
   p->out.len = r->begin;
   if (lua_touserdata(L, -1) == &tm__unwind_mark) return record_unwound(r);
   if (!lua_istable(L, -1))
-    return tm__record_text(&p->out, TM__FAIL_TASK,
-                           lua_isstring(L, -1) ? lua_tostring(L, -1)
-                                               : "error in error handling");
-  lua_pushcfunction(L, write_failure);
-  lua_pushlightuserdata(L, r);
-  lua_pushvalue(L, -3);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
+    return record_text(L, r, "error in error handling");
+  if (call_write_failure(L, r, base) == LUA_OK) return true;
   tm__items_recover(p, r->packer);
   p->out.len = r->begin;
-  return tm__record_text(&p->out, TM__FAIL_TASK,
-                         lua_isstring(L, -1) ? lua_tostring(L, -1)
-                                             : "the error cannot be sent");
+  return record_text(L, r, "the error cannot be sent");
 }
 
 /* False when there is nothing more to run. */
 static bool run_some(lua_State *L, run *r, int base) {
   tm__piece *p = r->piece;
-  lua_settop(L, base + 3); /* handler, kwds, function */
+  lua_settop(L, base + 5); /* handler, kwds, function, a, b */
   lua_pushcfunction(L, run_items);
   lua_pushlightuserdata(L, r);
-  lua_pushvalue(L, base + 2);
-  lua_pushvalue(L, base + 3);
+  for (int i = 2; i <= 5; i++) lua_pushvalue(L, base + i);
   r->sending = false;
-  int status = lua_pcall(L, 3, 0, base + 1);
+  int status = lua_pcall(L, 5, 0, base + 1);
   tm__unwind_disarm(r->state);
   if (status == LUA_OK) return false;
   uint64_t item = next_of(p);
-  if (!record_failure(L, r)) return false;
+  if (!record_failure(L, r, base)) return false;
   tm__unwind_disarm(r->state);
   advance(p);
   return item + 1 < p->last && !tm__job_skips(p->job, item + 1);
@@ -184,7 +198,7 @@ void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
            .ops = ops,
            .packer = packer,
            .state = tm__state_get(L)};
-  int base = lua_gettop(L) - 2;
+  int base = lua_gettop(L) - 4;
   lua_State *running = r.state->running;
   r.state->running = L;
   tm__state *before = tm__unwind_enter(r.state);

@@ -6,6 +6,10 @@
 
 #include "bind/pack.h"
 
+/* Where the functions below find two values of the guest's own, on the stack
+   that they are called with. */
+enum { TM__ITEMS_A = 4, TM__ITEMS_B = 5 };
+
 /* What differs between a worker's own state and the caller's. */
 typedef struct tm__items_ops {
   /* Pushes the arguments of item i; answers how many. */
@@ -18,8 +22,8 @@ typedef struct tm__items_ops {
                   uint64_t i, int kind);
 } tm__items_ops;
 
-/* Runs the items of a piece with the function at the top of the stack (and
-   kwds below it, or nil), as tm__guest.run describes; pops both. */
+/* Runs the items of a piece as tm__guest.run describes. On the stack: kwds or
+   nil, the function, and the guest's two values; pops them. */
 void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
                    const tm__items_ops *ops);
 

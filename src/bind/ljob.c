@@ -34,6 +34,8 @@ static int job_gc(lua_State *L) {
   if (!job) return 0;
   if (job->spec.window && !tm__job_done(job))
     tm__pool_cancel(job, TM__FAIL_CANCELLED);
+  tm__msg_unref(box->message, job->pool->mem, job->pool->rt->store);
+  box->message = NULL;
   tm__job_unref(job);
   return 0;
 }
@@ -207,14 +209,16 @@ static tm__worker *self_of(lua_State *L) {
   return tm__state_get(L)->worker ? tm__worker_self() : NULL;
 }
 
-/* Runs a job of a fake pool on this very thread. */
-static void run_inline(lua_State *L, tm__job *job) {
+void tm__job_run_inline(lua_State *L, tm__job *job, uint64_t time) {
   tm__worker *w = job->pool->workers[0];
   if (!tm__job_claimable(job)) return;
-  void *before = w->state;
+  void *state = w->state;
+  uint64_t until = w->until;
   w->state = L;
+  w->until = time == TM__FOREVER ? 0 : tm__now() + time;
   tm__pool_help(w, job);
-  w->state = before;
+  w->state = state;
+  w->until = until;
 }
 
 /* A wait that was cut short: by the user, or because our own item is to
@@ -231,7 +235,7 @@ static void cut_short(lua_State *L, tm__job *job) {
 
 static int wait_until(lua_State *L, tm__job *job, tm__ready_fn ready,
                       void *argument, uint64_t timeout) {
-  if (job->pool->kind->runs_in_caller) run_inline(L, job);
+  if (job->pool->kind->runs_in_caller) tm__job_run_inline(L, job, timeout);
   int status = tm__pool_wait(job, self_of(L), ready, argument, timeout);
   if (status != TM_OK) cut_short(L, job);
   return status;
@@ -312,7 +316,6 @@ static int take_record(lua_State *L, tm__jobbox *box) {
   uint64_t item = box->item++;
   if (box->item == m->first + m->count) {
     box->message = NULL;
-    atomic_store(&tm__job_slot(box->job, m->first)->results, NULL);
     tm__msg_unref(m, box->job->pool->mem, box->job->pool->rt->store);
   }
   mark_taken(box, item);
@@ -335,7 +338,9 @@ static int job_take(lua_State *L) {
   if (!has_message(box->job, &s))
     wait_until(L, box->job, has_message, &s, timeout);
   if (!find_message(box, s.any, &item)) return 0;
-  box->message = message_at(box, item);
+  /* the slot is free from now on: another item may come to use it while
+     this message is still being read */
+  box->message = atomic_exchange(&tm__job_slot(box->job, item)->results, NULL);
   box->at = tm__msg_bytes(box->message);
   box->item = item;
   return take_record(L, box);

@@ -11,7 +11,7 @@
 typedef struct tm__jobbox {
   tm__job *job; /* a reference */
   uint64_t oldest;         /* items below were taken (streams) */
-  tm__msg *message;        /* being taken, borrowed from its slot */
+  tm__msg *message;        /* being taken; a reference */
   const unsigned char *at; /* in it */
   uint64_t item;           /* the next in it */
   unsigned char *taken;    /* of a stream: one byte a place of the window */
@@ -21,6 +21,10 @@ tm__jobbox *tm__job_check(lua_State *L, int index);
 
 /* Pushes a box for a job, whose reference is taken over. */
 tm__jobbox *tm__job_push(lua_State *L);
+
+/* Runs a job of a fake pool on this very thread, for `time` ns: some items
+   more, as it is looked at between them. */
+void tm__job_run_inline(lua_State *L, tm__job *job, uint64_t time);
 
 /* Adds the functions to the table at the top of the stack. */
 void tm__job_register(lua_State *L);

@@ -209,18 +209,11 @@ static int make_direct(lua_State *L, tm__pool *pool, const tm__spec *spec,
 
 /* ---- submit ---- */
 
-static void run_inline(lua_State *L, tm__job *job) {
-  tm__worker *w = job->pool->workers[0];
-  void *before = w->state;
-  w->state = L;
-  tm__pool_help(w, job);
-  w->state = before;
-}
-
 /*
  * submit(pool, f, items, n, spec) -> job
  * items: a sequence of n, or nil with spec.first and spec.step, or nil with
- * spec.window for a stream.
+ * spec.window for a stream. A fake pool runs the job here and now, unless
+ * spec.lazy says that it is waited for anyhow.
  */
 static int submit(lua_State *L) {
   tm_error e = {.text = ""};
@@ -245,7 +238,8 @@ static int submit(lua_State *L) {
   lua_pushvalue(L, FUNCTION);
   lua_setiuservalue(L, -2, 2);
   if (tm__pool_submit(pool, box->job, &e)) return tm__raise(L, &e);
-  if (fake && !spec.window) run_inline(L, box->job);
+  if (fake && !spec.window && !get_boolean(L, "lazy"))
+    tm__job_run_inline(L, box->job, TM__FOREVER);
   if (box->job->inbox && items.n == 0 && !spec.window)
     tm__inbox_push(box->job->inbox, box->job);
   return 1;

@@ -244,7 +244,7 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
   pacer pacing = {.count = 1};
   tm__claim claim;
   void *context = NULL;
-  while (!must_unwind(w) &&
+  while (!must_unwind(w) && !(w->until && tm__now() >= w->until) &&
          tm__job_claim(job, claim_size(w, job, &pacing),
                        w->pool->nworkers, &claim)) {
     uint64_t began = job->spec.chunk ? 0 : tm__now();

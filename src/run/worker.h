@@ -33,6 +33,7 @@ struct tm__worker {
   tm__prepared *prepared;
   int nprepared, cap_prepared;
   uint64_t items; /* run since the state was opened */
+  uint64_t until; /* tm__now() at which to leave a job; 0: when it is used up */
 
   tm__worker *below; /* whose thread this inline worker runs on */
   pthread_t thread;

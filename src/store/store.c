@@ -21,7 +21,8 @@ enum { INDEX_BITS = 24, PIN_BITS = 24, CHUNKS = 18, FIRST_CHUNK = 64 };
 #define PIN_MASK (((uint64_t)1 << PIN_BITS) - 1)
 
 /*
- * One version of an entry; its bytes follow, aligned to 64.
+ * One version of an entry; its bytes follow, aligned to 64, and then the keys
+ * of other entries that are named in them: one count on each is the value's.
  *
  * Pins are counted in two places, since a reader must find the value and
  * count itself in one step: in the low bits of slot.value while the value is
@@ -35,6 +36,7 @@ typedef struct value {
   uint64_t version;
   uint64_t len;
   uint64_t slot; /* offset of the slot */
+  uint64_t nkeys;
 } value;
 
 /*
@@ -180,32 +182,62 @@ static uint64_t word_of(tm__store *s, const value *v) {
   return tm__arena_offset(s->arena, v) >> 6 << PIN_BITS;
 }
 
-static value *make_value(tm__store *s, const void *bytes, size_t len,
-                         tm_error *e) {
-  size_t size;
+/* Where a value of len bytes has its keys, from the value on. */
+static size_t keys_at(size_t len) { return sizeof(value) + (len + 7) / 8 * 8; }
+
+static tm__key *keys_of(value *v) {
+  return (tm__key *)(void *)((char *)v + keys_at((size_t)v->len));
+}
+
+static value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
+  size_t size = c->nkeys * sizeof(tm__key);
   value *v = NULL;
-  if (!__builtin_add_overflow(len, sizeof *v, &size))
+  if (c->len < SIZE_MAX / 2) {
+    size += keys_at(c->len);
     v = tm__arena_alloc(s->arena, size);
+  }
   if (!v) {
-    tm__fail(e, TM_ENOMEM, "the arena has no room for %zu bytes", len);
+    tm__fail(e, TM_ENOMEM, "the arena has no room for %zu bytes", c->len);
     return NULL;
   }
   atomic_init(&v->refs, 0);
   v->version = 1;
-  v->len = len;
-  if (bytes && len)
-    memcpy(v + 1, bytes, len);
+  v->len = c->len;
+  v->nkeys = c->nkeys;
+  if (c->bytes && c->len)
+    memcpy(v + 1, c->bytes, c->len);
   else if (size < TM__ARENA_LARGE)
-    memset(v + 1, 0, len);
+    memset(v + 1, 0, c->len);
+  if (c->nkeys) memcpy(keys_of(v), c->keys, c->nkeys * sizeof(tm__key));
   return v;
+}
+
+/* Values that this thread has still to free: freeing one may end the entries
+   that it names, and so on, along chains too long for a stack. They are
+   linked by their slot. */
+static _Thread_local value *dying;
+static _Thread_local bool burying;
+
+static void free_value(tm__store *s, value *v) {
+  v->slot = (uint64_t)(uintptr_t)dying;
+  dying = v;
+  if (burying) return;
+  burying = true;
+  while (dying) {
+    v = dying;
+    dying = (value *)(uintptr_t)v->slot;
+    for (uint64_t i = 0; i < v->nkeys; i++)
+      tm__store_release(s, keys_of(v)[i]);
+    tm__arena_release(s->arena, v);
+  }
+  burying = false;
 }
 
 /* Ends the time of the value in a word that was in a slot. */
 static void retire(tm__store *s, uint64_t word) {
   value *v = value_at(s, word);
   int64_t pins = (int64_t)(word & PIN_MASK);
-  if (atomic_fetch_add(&v->refs, pins) + pins == 0)
-    tm__arena_release(s->arena, v);
+  if (atomic_fetch_add(&v->refs, pins) + pins == 0) free_value(s, v);
 }
 
 /* The current value with one more pin on it; NULL when there is none (or 16
@@ -224,7 +256,7 @@ static void unpin(tm__store *s, value *v) {
   uint64_t word = atomic_load(&e->value);
   while (value_at(s, word) == v && word & PIN_MASK)
     if (atomic_compare_exchange_weak(&e->value, &word, word - 1)) return;
-  if (atomic_fetch_sub(&v->refs, 1) == 1) tm__arena_release(s->arena, v);
+  if (atomic_fetch_sub(&v->refs, 1) == 1) free_value(s, v);
 }
 
 /* Puts fresh in the place of v, which the caller has pinned; false when v is
@@ -261,8 +293,14 @@ static void remove_entry(tm__store *s, slot *e, tm__key key) {
 
 int tm__store_add(tm__store *s, int kind, uint64_t owner, const void *bytes,
                   size_t len, tm__key *out, tm_error *err) {
+  const tm__content c = {.bytes = bytes, .len = len};
+  return tm__store_put(s, kind, owner, &c, out, err);
+}
+
+int tm__store_put(tm__store *s, int kind, uint64_t owner,
+                  const tm__content *c, tm__key *out, tm_error *err) {
   *out = 0;
-  value *v = make_value(s, bytes, len, err);
+  value *v = make_value(s, c, err);
   if (!v) return TM_ENOMEM;
   uint32_t index;
   slot *e = pop_free(s, &index);
@@ -302,10 +340,16 @@ static bool publish(tm__store *s, slot *e, value *fresh) {
 
 int tm__store_update(tm__store *s, tm__key key, const void *bytes, size_t len,
                      tm_error *err) {
+  const tm__content c = {.bytes = bytes, .len = len};
+  return tm__store_replace(s, key, &c, err);
+}
+
+int tm__store_replace(tm__store *s, tm__key key, const tm__content *c,
+                      tm_error *err) {
   slot *e = enter(s, key);
   if (!e) return gone(err, key);
   int status = TM_ENOMEM;
-  value *fresh = make_value(s, bytes, len, err);
+  value *fresh = make_value(s, c, err);
   if (!fresh) goto out;
   fresh->slot = tm__arena_offset(s->arena, e);
   status = TM_OK;

@@ -54,6 +54,23 @@ int tm__store_add(tm__store *s, int kind, uint64_t owner, const void *bytes,
 int tm__store_update(tm__store *s, tm__key key, const void *bytes,
                      size_t len, tm_error *e);
 
+/* What a value is made of: bytes as above, and the keys that are named in
+   them. One count on each key, the caller's, is the value's once the call
+   has succeeded, and is given back when the value goes. An entry that counts
+   itself, alone or in a ring, stays until it is removed. */
+typedef struct tm__content {
+  const void *bytes;
+  size_t len;
+  const tm__key *keys;
+  size_t nkeys;
+} tm__content;
+
+/* As tm__store_add and tm__store_update. */
+int tm__store_put(tm__store *s, int kind, uint64_t owner,
+                  const tm__content *c, tm__key *out, tm_error *e);
+int tm__store_replace(tm__store *s, tm__key key, const tm__content *c,
+                      tm_error *e);
+
 /* TM_ENOKEY when the entry is gone. */
 int tm__store_pin(tm__store *s, tm__key key, tm__pin *out, tm_error *e);
 void tm__store_unpin(tm__store *s, tm__pin *pin);
