@@ -18,7 +18,18 @@ local methods = {}
 
 -- ---- submitting ----------------------------------------------------------
 
-local function check_function(f, method)
+--- pool.map(f, list) instead of pool:map(f, list) is easily written.
+local function check_self(self, method, level)
+  if type(self) == "userdata" and
+     debug.getmetatable(self) == core.pool_meta then
+    return
+  end
+  error(("bad self for '%s' (a pool expected, got %s): call it as pool:%s(...)")
+    :format(method, type(self), method), level + 1)
+end
+
+local function check_function(self, f, method)
+  check_self(self, method, 4)
   if options.callable(f) then return end
   error(("bad argument #1 to '%s' (function or task expected, got %s)")
     :format(method, type(f)), 4)
@@ -60,7 +71,7 @@ local function submit(self, f, list, n, spec, method)
 end
 
 local function start_map(self, method, spread, f, given, opts, ...)
-  check_function(f, method)
+  check_function(self, f, method)
   local kind, n = items.kind(given, select("#", ...), method, 3)
   local o, spec = prepare(f, opts)
   local list = given
@@ -79,7 +90,7 @@ local function start_map(self, method, spread, f, given, opts, ...)
 end
 
 local function start_apply(self, method, f, args, opts)
-  check_function(f, method)
+  check_function(self, f, method)
   if args == nil then args = {} end
   if type(args) ~= "table" then
     error(("bad argument #2 to '%s' (table of arguments expected, got %s)")
@@ -92,12 +103,15 @@ local function start_apply(self, method, f, args, opts)
 end
 
 local function start_imap(self, method, any, f, given, opts, ...)
-  check_function(f, method)
+  check_function(self, f, method)
   local kind, n = items.kind(given, select("#", ...), method, 3)
   local o, spec = prepare(f, opts)
+  if spec.notify then
+    error(("%s has no callbacks: its results come to the loop")
+      :format(method), 3)
+  end
   spec.chunksize = spec.chunksize or 1
   spec.window = imap.window(#self, spec.chunksize, core.is_fake(self))
-  spec.notify = false
   local job = submit(self, f, nil, 0, spec, method)
   return imap.iterate(job, given, kind, n, any, spec.collect,
     progress_line(o, spec, n))
@@ -166,20 +180,30 @@ local function no_kernels(method)
 end
 
 --- Runs a kernel over a range.
-function methods:run() return no_kernels "run" end
+function methods:run() no_kernels "run" end
 
 --- The same without waiting.
-function methods:run_async() return no_kernels "run_async" end
+function methods:run_async() no_kernels "run_async" end
 
 --- Takes no more jobs; workers end when those that it has are done.
-function methods:close() core.close(self) end
+function methods:close()
+  check_self(self, "close", 2)
+  core.close(self)
+end
 
 --- Stops all jobs and ends the workers.
-function methods:terminate() core.terminate(self) end
+function methods:terminate()
+  check_self(self, "terminate", 2)
+  core.terminate(self)
+end
 
 --- Waits for the workers of a closed or terminated pool to end; the
 --- callbacks of its jobs have run then.
 function methods:join()
+  check_self(self, "join", 2)
+  if core.pool_state(self) == "open" then
+    error("join: the pool is still open; close or terminate it first", 2)
+  end
   core.join(self)
   result.poll()
 end
@@ -330,7 +354,7 @@ end
 ---@return tidemill.pool
 function pool.process_pool(new) -- luacheck: ignore new
   if not pool.parallel_enabled() then return fake() end
-  return no_processes(2)
+  no_processes(2)
 end
 
 local Guard = {}

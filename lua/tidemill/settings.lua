@@ -117,6 +117,9 @@ function settings.fix()
 end
 
 local function check_free(overrides)
+  if core.in_worker() then
+    error("configure: settings are the script's to change, not a worker's", 3)
+  end
   if not fixed then return end
   for name in pairs(overrides) do
     if not ANY_TIME[name] then
@@ -135,12 +138,12 @@ function settings.configure(overrides)
   end
   started()
   local config = require "tidemill.config"
-  check_free(overrides)
   local copy, from = {}, {}
   for name, value in pairs(values) do copy[name] = value end
   for name, origin in pairs(origins) do from[name] = origin end
   local ok, err = pcall(config.apply, copy, overrides, "configure", from)
   if not ok then error(err, 2) end
+  check_free(overrides)
   enforce(copy, values)
   origins = from
   if overrides.cext_threads then set_thread_variables(config) end

@@ -101,20 +101,14 @@ static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
 static const tm__items_ops direct_ops = {
     .arguments = arguments, .result = result, .failure = failure};
 
-/* A seeded job leaves the script's own generator as it found it. */
 static int run_piece(lua_State *L) {
   tm__piece *p = lua_touserdata(L, 1);
-  tm__state *s = tm__state_get(L);
-  uint64_t words[4];
-  bool saved = p->job->spec.seeded && s->random;
-  if (saved) memcpy(words, s->random, sizeof words);
   push_table(L, p->job, KWDS);
   push_table(L, p->job, FUNCTION);
   tm__task_function(L, lua_gettop(L));
   push_table(L, p->job, ITEMS);
   push_table(L, p->job, RESULTS);
   tm__items_run(L, p, NULL, &direct_ops);
-  if (saved) memcpy(s->random, words, sizeof words);
   return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "bind/error.h"
@@ -202,10 +203,15 @@ void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
   lua_State *running = r.state->running;
   r.state->running = L;
   tm__state *before = tm__unwind_enter(r.state);
+  uint64_t words[4];
+  bool saved = p->job->spec.seeded && r.state->random;
+  if (saved) memcpy(words, r.state->random, sizeof words);
   lua_pushcfunction(L, tm__error_handler);
   lua_insert(L, base + 1);
   while (run_some(L, &r, base)) {
   }
+  /* the state's own numbers go on where they were */
+  if (saved) memcpy(r.state->random, words, sizeof words);
   tm__unwind_enter(before);
   r.state->running = running;
   lua_settop(L, base);

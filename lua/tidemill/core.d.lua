@@ -1,0 +1,476 @@
+---@meta tidemill
+
+--- `local tm = require "tidemill"`. What follows holds everywhere:
+---
+--- Errors. A wrong argument, like a closed pool, is raised where the caller
+--- wrote it, as a string with file and line. What goes wrong with a job is a
+--- `tidemill.error`.
+---
+--- Threads. Each worker has a Lua state of its own, and every state may call
+--- every function. What a comment calls "the script" is the state that calls.
+--- Pools and results belong to their state and cannot be sent; keys, counters
+--- and tasks can.
+---
+--- Units. Times are seconds, as numbers; sizes are bytes. Items, workers and
+--- whatever else is counted are counted from 1.
+---@class tidemill
+---@field version string of the library, e.g. "0.1.0"
+---@field config tidemill.config the settings in force; read-only
+local tm = {}
+
+-- ---- making pools --------------------------------------------------------
+
+--- Options of `tm.Pool`. An unknown one is an error that names the nearest.
+---@class tidemill.pool_options
+---@field kind? "thread"|"process"|"fake" "thread" unless given; "process" is
+---  an error in this version
+---@field workers? integer from 1 to 4096; the setting `threads` unless given.
+---  A fake pool has 1
+---@field initializer? function called in each worker before its first item,
+---  and again in a worker that takes the place of another; in a fake pool
+---  once, at once. If it raises, every item fails with that error
+---@field initargs? table arguments of the initializer, up to its n
+---@field max_tasks_per_child? integer items after which a worker starts again
+---  with a fresh state; the setting of that name unless given, no limit
+---  without it
+---@field max_memory_per_child? integer bytes of Lua memory after which it does
+---@field pin? boolean|"auto" whether each worker gets a CPU of its own; the
+---  setting of that name unless given
+---@field start_method? "auto"|"fork"|"spawn" of worker processes; checked, and
+---  without effect in this version
+local pool_options = {}
+
+--- The runtime's shared pool of worker threads, made on first use with as many
+--- workers as the setting `threads` says. Where parallelism is off, a fake
+--- pool. A shared pool that was closed is replaced at the next call.
+---@return tidemill.pool
+function tm.thread_pool() end
+
+--- The shared pool of worker processes. This version has none: an error that
+--- says so, except where parallelism is off; there, a fake pool.
+---@param new? boolean|{new:boolean} begin afresh
+---@return tidemill.pool
+function tm.process_pool(new) end
+
+--- A pool that runs items one after the other in the script's own state. It
+--- has the same methods and raises the same errors; items are run when they
+--- are submitted, those of `imap` when they are asked for. Nothing is copied:
+--- functions see and change the script's own variables.
+---@return tidemill.pool
+function tm.FakePool() end
+
+--- Makes a pool of the caller's own. It ends with its variable when that is
+--- `<close>`, at the latest when it is collected.
+---@param options tidemill.pool_options
+---@return tidemill.pool
+function tm.Pool(options) end
+
+--- Turns parallelism off: without arguments while the guard that it returns
+--- lives, `local _ <close> = tm.no_parallel()`; with a function while
+--- `f(...)` runs, whose results it returns. `tm.thread_pool` and
+--- `tm.process_pool` answer a fake pool then. Blocks nest, and end on an error
+--- too. It counts for the state that calls it.
+---@param f? function
+---@param ... any arguments of f
+---@return any ... the guard, or what f returned
+function tm.no_parallel(f, ...) end
+
+--- Whether parallelism is on here: the setting `parallel` is not false, and no
+--- `tm.no_parallel` block is open.
+---@return boolean
+function tm.parallel_enabled() end
+
+-- ---- the methods of pools ------------------------------------------------
+
+--- What a method of a pool is to do besides; a number in its place is the
+--- chunksize. Those of a task are its defaults. An unknown option is an error
+--- that names the nearest.
+---@class tidemill.options
+---@field chunksize? integer items that a worker takes at once, from 1. Unless
+---  given it is measured as the job runs; 1 in `imap`
+---@field callback? function called with the results, in the script, when it
+---  waits or polls. Not for `imap`
+---@field error_callback? function called with the error instead. Not for `imap`
+---@field kwds? table passed as one last argument, when it is not empty
+---@field progress? boolean whether to draw a progress line on stderr; the
+---  setting of that name unless given. Not for `apply`
+---@field seed? integer seeds math.random before item i from the pair of (seed,
+---  i): the numbers do not depend on pool, workers or chunksize
+---@field timeout? number seconds that an item may take, above 0; no limit
+---  unless given
+---@field retries? integer how often an item is tried again after a timeout;
+---  0 unless given. Lua errors are not tried again
+---@field errors? "raise"|"collect" "raise", the first error by item order,
+---  unless given; "collect" puts errors where their results would be
+---@field name? string of the task, for errors and progress
+---@field out? table for arrays, which this version lacks: an error
+local options = {}
+
+--- Items are a sequence (up to its n, when it has one), a `tm.range`, or an
+--- iterator function that needs no arguments and ends with nil.
+---@alias tidemill.items table|tidemill.range|fun():any
+
+--- What a map returns: the first result of each item in item order, and n, so
+--- that a nil keeps its place.
+---@class tidemill.results
+---@field n integer how many items there were
+---@field errors? integer[] with `errors = "collect"`: the items that failed, in
+---  ascending order; their error objects stand in the place of results
+local results = {}
+
+--- A pool of workers. `#pool` is the number of workers; `tostring(pool)` says
+--- kind, workers and state. As a `<close>` variable it is closed and joined
+--- when the block ends well, and terminated and joined when it ends by an
+--- error. Methods raise "the pool is closed" after `close` or `terminate`, and
+--- an error of kind "send", before anything runs, for a function or an item
+--- that cannot travel.
+---@class tidemill.pool
+local Pool = {}
+
+--- Calls `f(table.unpack(args))` in a worker, and returns all that it returns.
+---@param f function|tidemill.task
+---@param args? table arguments, up to its n
+---@param opts? tidemill.options|integer
+---@return any ...
+function Pool:apply(f, args, opts) end
+
+--- As `apply`, without waiting.
+---@param f function|tidemill.task
+---@param args? table
+---@param opts? tidemill.options|integer
+---@return tidemill.result
+function Pool:apply_async(f, args, opts) end
+
+--- Calls f with each item. Raises the first error by item order, with what was
+--- done in its `results`: items below that one all finish, and those above
+--- that nobody had begun are skipped.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return tidemill.results
+function Pool:map(f, items, opts) end
+
+--- As `map`, without waiting.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return tidemill.result
+function Pool:map_async(f, items, opts) end
+
+--- As `map`, with items that are tables of arguments, up to their n.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return tidemill.results
+function Pool:starmap(f, items, opts) end
+
+--- As `starmap`, without waiting.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return tidemill.result
+function Pool:starmap_async(f, items, opts) end
+
+--- For a generic `for`: number and result of each item, in item order, as they
+--- come. At most 4 x workers x chunksize items are read ahead of those taken,
+--- so an endless iterator is fine; leaving the loop cancels the rest. An
+--- iterator's own error comes after the results of what it gave before.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return fun():(integer?,any) iterator
+---@return nil
+---@return nil
+---@return table closing the loop's to-be-closed value
+function Pool:imap(f, items, opts) end
+
+--- As `imap`, in the order in which items are done.
+---@param f function|tidemill.task
+---@param items tidemill.items
+---@param opts? tidemill.options|integer
+---@return fun():(integer?,any) iterator
+---@return nil
+---@return nil
+---@return table closing the loop's to-be-closed value
+function Pool:imap_unordered(f, items, opts) end
+
+--- Runs a kernel over a range. This version has no kernels: an error.
+---@param kernel any
+---@param n integer
+---@param ... any arguments of the kernel
+function Pool:run(kernel, n, ...) end
+
+--- As `run`, without waiting. This version has no kernels: an error.
+---@param kernel any
+---@param n integer
+---@param ... any arguments of the kernel
+function Pool:run_async(kernel, n, ...) end
+
+--- Takes no more jobs. Workers end when those that it has are done. May be
+--- called again.
+function Pool:close() end
+
+--- Cancels all jobs and ends the workers; one that does not come back from C
+--- code is left behind by `join`. May be called again.
+function Pool:terminate() end
+
+--- Waits until the workers of a pool that was closed or terminated have ended;
+--- the callbacks of its jobs have run then. Raises what a callback raised, and
+--- an error when the pool is open, or when a worker joins its own pool.
+function Pool:join() end
+
+-- ---- results that are awaited --------------------------------------------
+
+--- What the asynchronous methods return. It belongs to the state that made it.
+--- Callbacks run once, in that state, inside `get`, `wait`, `tm.poll` or
+--- `join`, never beside the script; they have run when `get` or `wait` returns.
+---@class tidemill.result
+local Result = {}
+
+--- Waits, and returns what the call itself would have returned, or raises what
+--- it would have raised. Raises kind "timeout" when the time is up; the job
+--- goes on then. An error of the job's own callback comes out here, once.
+---@param timeout? number seconds; no limit unless given
+---@return any ...
+function Result:get(timeout) end
+
+--- Waits, and answers whether the job is done. Does not raise the job's error,
+--- but that of its callback.
+---@param timeout? number seconds; no limit unless given
+---@return boolean done
+function Result:wait(timeout) end
+
+--- Whether the job is done. Does not wait, and runs no callbacks.
+---@return boolean
+function Result:ready() end
+
+--- Whether the job ended without an error; itself an error while it runs.
+---@return boolean
+function Result:successful() end
+
+--- Stops the job: items that wait are skipped, items that run are unwound; in C
+--- code, when it comes back to Lua. `get` raises kind "cancelled" then.
+---@return boolean stopped false when it was done or stopped already
+function Result:cancel() end
+
+--- Runs the callbacks of jobs that have ended. Raises the first error that a
+--- callback raised and that nothing has told yet.
+---@return integer count of jobs whose callbacks ran
+function tm.poll() end
+
+--- `error(e, 0)` as a function, for `error_callback`.
+---@param e any
+function tm.raiser(e) end
+
+-- ---- errors --------------------------------------------------------------
+
+--- Every error that comes out of a pool. `tostring` shows all of it.
+---@class tidemill.error
+---@field kind tidemill.error_kind
+---@field value any what the task raised, unchanged; else the message
+---@field message string value as text
+---@field task? string name of the task or function
+---@field item? integer which item; nil for `apply`, and for what concerns the
+---  whole job
+---@field traceback? string the worker's stack, when the task raised
+---@field results? tidemill.results of a map that raised: what was done
+local Error = {}
+
+--- "task": it raised an error. "timeout": an item, or `get`, took longer than
+--- allowed. "cancelled": by `cancel` or `terminate`. "interrupted": by Ctrl-C.
+--- "send": a function, item or result that cannot travel; its message names the
+--- path. "worker_died": a process of the next versions.
+---@alias tidemill.error_kind string
+
+-- ---- tasks and ranges ----------------------------------------------------
+
+--- Fields of `tm.task`. The options in it are defaults for calls with it.
+---@class tidemill.task_fields
+---@field name string for errors and progress
+---@field run function what is called with each item
+---@field setup? function called once in each worker before its first item
+---@field chunksize? integer as in tidemill.options
+---@field timeout? number seconds for each item
+---@field retries? integer after a timeout
+---@field seed? integer as in tidemill.options
+local task_fields = {}
+
+--- A function with a name and options, accepted wherever a function is; calling
+--- it calls the function. A worker reads it once and keeps its upvalues from
+--- job to job, where a plain function has fresh ones in each job.
+---@class tidemill.task
+---@overload fun(...:any):any
+local Task = {}
+
+--- Declares a task: `tm.task(name, f)` or `tm.task{name=, run=, ...}`.
+---@param name string|tidemill.task_fields
+---@param f? function
+---@return tidemill.task
+function tm.task(name, f) end
+
+--- Numbers as items, without a table of them: `r[i]` for i from 1 to `#r`.
+---@class tidemill.range
+---@field first number
+---@field step number
+---@field n integer how many there are
+local Range = {}
+
+--- The numbers first, first + step, ... up to last; with one argument the
+--- integers from 1 to it. Empty when last is not in the direction of step.
+---@param first number
+---@param last? number
+---@param step? number 1 unless given; 0 is an error
+---@return tidemill.range
+function tm.range(first, last, step) end
+
+-- ---- the store -----------------------------------------------------------
+
+--- Names an object in the store. Keys can be sent, compare with `==`, and are
+--- never used again.
+---@class tidemill.key
+local Key = {}
+
+--- Stores a snapshot of an object for all workers. It stays until
+--- `tm.glob_remove`. Later changes in place are private until `tm.glob_update`.
+--- An object that cannot travel is kept for this state; readers elsewhere get
+--- the error.
+---@param object any
+---@return tidemill.key
+function tm.glob_store(object) end
+
+--- Reads an object. The state that stored it gets that very object; any other
+--- gets its own copy, made at most once for each version. A task sees the store
+--- at least as new as when its job was submitted. An unknown or removed key is
+--- an error that names it.
+---@param key tidemill.key
+---@return any
+function tm.glob_read(key) end
+
+--- Puts an object in the place of what is stored; from any state. A removed key
+--- is an error.
+---@param key tidemill.key
+---@param object any
+function tm.glob_update(key, object) end
+
+--- Removes an object that this state stored; one that another stored stays, and
+--- nothing happens. A removed key is an error.
+---@param key tidemill.key
+function tm.glob_remove(key) end
+
+--- For classes: `tm.glob_store_attributes("a", "b")(Class)` keeps these
+--- attributes in the store; an instance that is sent carries their keys only.
+--- For classes that are plain metatables, middleclass or Penlight. Assign to
+--- publish anew: `d.b = d.b`. Objects go with the last instance that has them.
+--- A subclass knows its parents' attributes; a plain one is decorated too, with
+--- names of its own or none.
+---@param ... string names of attributes
+---@return fun(class:table):table decorator returns its class
+function tm.glob_store_attributes(...) end
+
+-- ---- counters ------------------------------------------------------------
+
+--- One count that all workers share; sent by handle.
+---@class tidemill.counter
+local Counter = {}
+
+--- Makes a counter at 0. Each time a multiple of print_every is met or passed,
+--- one message is logged, at level info, by whoever came there.
+---@param print_every? integer|table from 1, 10 unless given; or a table of the
+---  two: `{print_every=, print_message=}`
+---@param print_message? string "Count: {}" unless given; `{}` or one
+---  string.format directive stands for the count
+---@return tidemill.counter
+function tm.Counter(print_every, print_message) end
+
+--- Adds to the count. Any state, at once with others.
+---@param inc? integer 1 unless given; may be negative
+function Counter:increment(inc) end
+
+--- The count now.
+---@return integer
+function Counter:value() end
+
+-- ---- the log and the clock -----------------------------------------------
+
+--- Levels, the most urgent first. All but info lines begin with their level in
+--- brackets.
+---@alias tidemill.level "error"|"warning"|"info"|"debug"|"TODO"
+
+--- Writes a line to the log, whole, from whichever worker; a text of several
+--- lines becomes several. To stderr, unless a file or the host takes the log.
+---@param msg any made a string by tostring
+---@param level? tidemill.level "info" unless given
+function tm.log(msg, level) end
+
+--- Logs a line and indents what this state logs while the guard lives:
+--- `local _ <close> = tm.sublog("reading")`.
+---@param msg? any
+---@param level? tidemill.level "info" unless given
+---@return table guard
+function tm.sublog(msg, level) end
+
+--- Sets the level of all states: lines after it in the order of levels are not
+--- written any more.
+---@param level tidemill.level
+---@return tidemill.level before
+function tm.set_level(level) end
+
+--- From now on the log of all states goes to the end of this file; nil: back to
+--- where it went at first. A file that cannot be opened is an error.
+---@param path? string
+function tm.start_log_file(path) end
+
+--- Seconds of a clock that never goes back, from some point in the past.
+---@return number
+function tm.clock() end
+
+--- The CPUs that this process may use, and why that many.
+---@class tidemill.cpus
+---@field usable integer the least of those in the affinity mask and the cgroup
+---  quota, rounded up; at least 1
+---@field online integer in the machine
+---@field affinity integer in this process's mask
+---@field quota number CPUs' worth of time that the cgroup allows; 0: no limit
+---@field why string in a few words, e.g. "2 in the affinity mask"
+local cpus = {}
+
+--- The CPUs that this process may use, as they were when the runtime began.
+---@return tidemill.cpus
+function tm.cpus() end
+
+-- ---- settings ------------------------------------------------------------
+
+--- The settings: the keys of the table that `config.lua` returns, fields of
+--- `tm.config`, and options of `tm.configure`. Each can be overridden by an
+--- environment variable, `TIDEMILL_` and the key in capitals.
+---@class tidemill.config
+---@field threads? integer|"auto" workers of the shared thread pool; "auto", the
+---  default, is the CPUs that affinity and cgroup quota leave to this process
+---@field processes? integer|"auto" the same for worker processes, which this
+---  version lacks; "auto" unless set
+---@field cext_threads? integer threads that C libraries (BLAS, OpenMP) may use
+---  in a worker; 1 unless set
+---@field parallel? boolean whether there is parallelism at all; true unless set
+---@field start_method? "auto"|"fork"|"spawn" of worker processes; "auto" unless
+---  set
+---@field max_tasks_per_child? integer|false items after which a worker starts
+---  again with a fresh state; no limit unless set
+---@field max_memory_per_child? integer|string|false bytes of Lua memory after
+---  which it does, or a size such as "512M"; no limit unless set
+---@field pin? boolean|"auto" whether each worker gets a CPU of its own; "auto",
+---  the default: when there are as many workers as CPUs and no quota binds
+---@field log_level? tidemill.level "info" unless set
+---@field log_file? string|false stderr unless set
+---@field progress? boolean whether every map draws a progress line; false
+---  unless set
+---@field arena_size? integer|string|"auto" bytes of address space to reserve
+---  for what workers share, or a size such as "4G"; "auto" unless set
+local config = {}
+
+--- Overrides settings; all of them, or none after an error, which names the
+--- key, what is allowed and the nearest spelling. Call it in the script. Once a
+--- pool was made, only log_level, log_file, progress and parallel may change.
+---@param settings tidemill.config
+function tm.configure(settings) end
+
+return tm
