@@ -16,23 +16,26 @@ typedef struct tm__job tm__job;
 
 /*
  * A piece of a claim while it runs, on the stack of the worker's thread. A
- * worker that waits for a job of its own helps it, so pieces nest; depth
- * counts from 1. Only the worker's thread may touch one.
+ * worker that waits for a job of its own helps it, and a task may use a pool
+ * that runs in its caller, so pieces nest: `outer` is the next one of the
+ * same worker, `below` the next one of the thread, whose depth is one less.
+ * Only the worker's thread may touch one, but for what is said of `next`.
  *
  * The guest appends one record (job.h) to out for each item from first on,
  * in order, and moves `next` past it; [next, last) had no record when it
  * returned.
  */
 typedef struct tm__piece {
-  struct tm__piece *outer;
+  struct tm__piece *outer, *below;
   tm__worker *worker;
   tm__job *job;
+  tm__job *children;      /* submitted by its items; a reference to each */
   void *context;          /* of tm__guest.enter */
   uint64_t first, last;
   _Atomic uint64_t next; /* read by who abandons the worker */
   uint64_t until;         /* tm__now_coarse() to leave at, 0: never */
   uint64_t deadline;      /* tm__now() at which the item is over, 0: none */
-  int depth;
+  int depth;              /* on its thread, from 1 */
   uint64_t claim_last;    /* the claim goes on to here */
   uint32_t tries;         /* of the claim */
   tm__buf out;

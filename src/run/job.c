@@ -1,5 +1,6 @@
 #include "run/job.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/platform.h"
@@ -56,6 +57,8 @@ void tm__job_empty(tm__job *job) {
     tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
   }
   if (job->slots != &job->one) tm__free(job->pool->mem, job->slots);
+  tm__free(job->pool->mem, job->spares);
+  job->spares = NULL;
   job->slots = &job->one;
   job->one = (tm__slot){.item = NULL};
   job->nslots = 0;
@@ -65,10 +68,15 @@ void tm__job_empty(tm__job *job) {
 /* One slot for each item, or for each place in a stream's window; the only
    slot of a small job is inside it. */
 static bool slots_make(tm__job *job) {
+  const tm__mem *mem = job->pool->mem;
   uint64_t n = job->spec.window ? job->spec.window : job->items.n;
   job->slots = &job->one;
+  if (job->spec.window) {
+    job->spares = tm__calloc(mem, n, sizeof *job->spares);
+    if (!job->spares) return false;
+  }
   if (n <= 1) return true;
-  tm__slot *slots = tm__calloc(job->pool->mem, n, sizeof *slots);
+  tm__slot *slots = tm__calloc(mem, n, sizeof *slots);
   if (!slots) return false;
   job->slots = slots;
   job->nslots = n;
@@ -95,6 +103,7 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
   *out = job;
   return TM_OK;
 no_memory:
+  if (job) tm__free(pool->mem, job->spares);
   tm__free(pool->mem, job);
   items_free(items, pool);
   tm__msg_unref(code, pool->mem, pool->rt->store);
@@ -108,15 +117,24 @@ tm__job *tm__job_ref(tm__job *job) {
   return job;
 }
 
+/* Frees a list of items given back; answers how many they are. */
+static uint64_t again_free(tm__again *list, const tm__mem *mem) {
+  uint64_t count = 0;
+  while (list) {
+    tm__again *a = list;
+    list = a->next;
+    count += a->last - a->first;
+    tm__free(mem, a);
+  }
+  return count;
+}
+
 void tm__job_unref(tm__job *job) {
   if (!job || atomic_fetch_sub(&job->refs, 1) != 1) return;
   tm__pool *pool = job->pool;
+  if (job->watched && !tm__job_done(job)) atomic_fetch_sub(&pool->timed, 1);
   if (pool->guest->forget) pool->guest->forget(job);
-  while (job->again) {
-    tm__again *rest = job->again;
-    job->again = rest->next;
-    tm__free(pool->mem, rest);
-  }
+  again_free(job->again, pool->mem);
   tm__job_empty(job);
   tm__msg_unref(job->code, pool->mem, pool->rt->store);
   tm__inbox_unref(job->inbox);
@@ -124,19 +142,21 @@ void tm__job_unref(tm__job *job) {
   tm__pool_unref(pool);
 }
 
-/* Wakes whoever waits, if anybody does. The waiter counts itself before it
-   looks, we write before we look: one of us sees the other. */
-static void tell_waiters(tm__job *job) {
+/* The waiter counts itself before it looks, we write before we look: one of
+   us sees the other. */
+void tm__job_tell(tm__job *job) {
   if (!atomic_load(&job->waiters)) return;
   atomic_fetch_add(&job->tick, 1);
   tm__futex_wake(&job->tick, INT32_MAX, false);
 }
 
+/* Workers that sleep with the job prepared wake to drop it. */
 static void finish(tm__job *job) {
   if (atomic_exchange(&job->done, 1)) return;
   if (job->watched) atomic_fetch_sub(&job->pool->timed, 1);
   if (job->inbox) tm__inbox_push(job->inbox, job);
-  tell_waiters(job);
+  tm__job_tell(job);
+  if (atomic_load(&job->resting)) tm__pool_wake_all(job->pool);
 }
 
 static void settle(tm__job *job, uint64_t count) {
@@ -164,7 +184,7 @@ static bool claim_again(tm__job *job, uint64_t most, tm__claim *out) {
   if (a) {
     found = true;
     out->first = a->first;
-    out->last = min_u64(a->last, a->first + most);
+    out->last = a->first + min_u64(most, a->last - a->first);
     out->tries = a->tries;
     a->first = out->last;
     if (a->first == a->last) {
@@ -201,12 +221,19 @@ bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
   if (!a) return false;
   *a = (tm__again){.first = first, .last = last, .tries = tries};
   pthread_mutex_lock(&job->pool->lock);
-  a->next = job->again;
-  job->again = a;
-  atomic_fetch_add(&job->nagain, 1);
+  bool stopped = job->stopped;
+  if (!stopped) {
+    a->next = job->again;
+    job->again = a;
+    atomic_fetch_add(&job->nagain, 1);
+  }
   pthread_mutex_unlock(&job->pool->lock);
+  if (stopped) {
+    tm__free(job->pool->mem, a);
+    return false;
+  }
   tm__pool_announce(job->pool, job);
-  tell_waiters(job);
+  tm__job_tell(job);
   return true;
 }
 
@@ -218,7 +245,26 @@ void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first,
     atomic_store(&tm__job_slot(job, first)->results, m);
   }
   settle(job, count);
-  if (job->spec.window) tell_waiters(job);
+  if (job->spec.window) tm__job_tell(job);
+}
+
+_Static_assert(offsetof(tm__spare, bytes) == sizeof(tm__msg),
+               "the bytes of a message follow it");
+
+/* The spare failure of an item of a stream. The job has a reference to it
+   that nobody gives back. */
+static tm__msg *spare_failure(tm__job *job, uint64_t item, int kind) {
+  static const char text[] = "not enough memory for the result";
+  tm__spare *s = &job->spares[job->nslots ? item % job->nslots : 0];
+  _Static_assert(TM__RECORD_HEAD + sizeof text <= sizeof s->bytes, "it fits");
+  tm__record r = {.tag = TM__REC_CORE,
+                  .kind = (unsigned char)kind,
+                  .len = sizeof text - 1};
+  tm__record_write(s->bytes, r);
+  memcpy(s->bytes + TM__RECORD_HEAD, text, sizeof text - 1);
+  s->msg.len = TM__RECORD_HEAD + sizeof text - 1;
+  atomic_store(&s->msg.refs, 2);
+  return &s->msg;
 }
 
 void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
@@ -231,18 +277,30 @@ void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
   if (tm__msg_open(&b) && tm__record_text(&b, kind, text))
     m = tm__msg_seal(&b, &keys);
   tm__buf_term(&b);
+  if (!m && job->spares) m = spare_failure(job, item, kind);
   tm__job_fail(job, item);
   tm__job_publish(job, m, item, 1, 1);
 }
 
-/* Skips what is not yet claimed or was given back. */
-static void skip_rest(tm__job *job) {
-  uint64_t skipped = 0, limit;
+void tm__job_leave(tm__job *job, uint64_t first, uint64_t last,
+                   uint32_t tries) {
+  if (first >= last) return;
+  if (!tm__job_skips(job, first) &&
+      tm__job_give_back(job, first, last, tries))
+    return;
+  for (; first < last && !tm__job_skips(job, first); first++)
+    tm__job_publish_failure(job, first, TM__FAIL_TASK,
+                            "not enough memory to run the item");
+  tm__job_publish(job, NULL, first, 0, last - first);
+}
+
+/* Closes the claims; answers how many items were not claimed. The limit of
+   a stream must not grow meanwhile: its caller has the pool's lock. */
+static uint64_t close_claims(tm__job *job) {
   atomic_store(&job->closed, 1);
   uint64_t next = atomic_exchange(&job->next, UINT64_MAX);
-  limit = atomic_load(&job->limit);
-  if (next < limit) skipped = limit - next;
-  settle(job, skipped);
+  uint64_t limit = atomic_load(&job->limit);
+  return next < limit ? limit - next : 0;
 }
 
 void tm__job_fail(tm__job *job, uint64_t item) {
@@ -252,13 +310,23 @@ void tm__job_fail(tm__job *job, uint64_t item) {
   while (item < lowest &&
          !atomic_compare_exchange_weak(&job->fail_at, &lowest, item)) {
   }
-  skip_rest(job);
+  settle(job, close_claims(job));
 }
 
 void tm__job_stop(tm__job *job, int kind) {
   uint32_t none = 0;
   atomic_compare_exchange_strong(&job->cancelled, &none, (uint32_t)kind);
-  skip_rest(job);
+  pthread_mutex_lock(&job->pool->lock);
+  uint64_t skipped = close_claims(job);
+  tm__again *again = job->again;
+  job->again = NULL;
+  atomic_store(&job->nagain, 0);
+  job->stopped = true;
+  bool queued = tm__pool_unlink(job->pool, job);
+  pthread_mutex_unlock(&job->pool->lock);
+  skipped += again_free(again, job->pool->mem);
+  settle(job, skipped);
+  if (queued) tm__job_unref(job);
 }
 
 uint64_t tm__job_room(tm__job *job, uint64_t taken) {
@@ -267,18 +335,32 @@ uint64_t tm__job_room(tm__job *job, uint64_t taken) {
   return job->spec.window - (limit - taken);
 }
 
-void tm__job_feed(tm__job *job, tm__msg *item) {
-  uint64_t i = atomic_load_explicit(&job->limit, memory_order_relaxed);
+/* Puts an item in its slot, unless the job was stopped; answers the message
+   that nobody needs any more. */
+static tm__msg *put_item(tm__job *job, tm__msg *item) {
+  if (job->stopped) return item;
+  uint64_t i = atomic_load(&job->limit);
   tm__slot *slot = tm__job_slot(job, i);
-  tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
+  tm__msg *before = slot->item;
   slot->item = item;
   atomic_store(&job->limit, i + 1); /* the slot is written before */
-  tm__pool_announce(job->pool, job);
+  return before;
+}
+
+void tm__job_feed(tm__job *job, tm__msg *item) {
+  tm__pool *pool = job->pool;
+  pthread_mutex_lock(&pool->lock);
+  item = put_item(job, item);
+  bool stopped = job->stopped;
+  pthread_mutex_unlock(&pool->lock);
+  tm__msg_unref(item, pool->mem, pool->rt->store);
+  if (!stopped) tm__pool_announce(pool, job);
 }
 
 void tm__job_close(tm__job *job) {
   atomic_store(&job->closed, 1);
   settle(job, 0);
+  tm__pool_dismiss(job->pool, job);
 }
 
 const tm__msg *tm__job_item(tm__job *job, uint64_t i,

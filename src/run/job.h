@@ -17,10 +17,14 @@
  *   - the slots that are set partition the items that have records: the
  *     message in slot i answers items i .. i + count - 1;
  *   - a job that raises claims nothing above its lowest failed item, and
- *     every item below that is run.
+ *     every item below that is run;
+ *   - a job that was stopped has nothing to claim, then or later, and is in
+ *     no queue.
  *
  * A stream (imap) is a job whose limit grows while it runs: its owner feeds
- * items and takes results, at most `window` of them between.
+ * items and takes results, at most `window` of them between. Whoever takes
+ * results waits for each of them, so there is a spare message for each slot,
+ * for the failure of an item when there is no memory to say it.
  *
  * Threads: any worker of the pool calls claim, give_back, publish and fail;
  * only the owner (the thread that submitted) calls feed, close, take.
@@ -72,6 +76,7 @@ enum tm__items_kind {
   TM__ITEMS_PACKED, /* bytes in `packed`, item i at offsets[i] */
   TM__ITEMS_INTS,   /* start.i + i * step.i */
   TM__ITEMS_FLOATS, /* start.f + i * step.f */
+  TM__ITEMS_ARRAY,  /* elements or rows; the array is in the code */
   TM__ITEMS_STREAM, /* a message an item, in the slots */
   TM__ITEMS_DIRECT  /* the guest has them (tm__job.user) */
 };
@@ -98,6 +103,7 @@ typedef struct tm__spec {
   bool collect;       /* keep going after a failure */
   bool spread;        /* an item is a tuple of arguments */
   bool all;           /* keep all values that the task returns */
+  bool out;           /* results go into an array; their records are empty */
   bool seeded;
   int64_t seed;
   uint64_t window;    /* > 0: a stream that runs at most so far ahead */
@@ -108,6 +114,12 @@ typedef struct tm__slot {
   _Atomic(tm__msg *) results;
   tm__msg *item;
 } tm__slot;
+
+/* The message of a failure that no memory was left for. */
+typedef struct tm__spare {
+  tm__msg msg;
+  unsigned char bytes[80];
+} tm__spare;
 
 /* Items that were claimed and given back. */
 typedef struct tm__again {
@@ -128,16 +140,20 @@ struct tm__job {
   tm__spec spec;
   tm__items items;
   tm__msg *code; /* task and arguments common to all items; may be NULL */
+  uint64_t owner; /* uid of the state that will read the results */
   void *user;    /* the guest's own */
   tm__slot *slots;
   tm__slot one;  /* the slots of a job of one item */
   uint64_t nslots;
+  tm__spare *spares; /* of a stream: as many as slots */
   tm__inbox *inbox;          /* told when done; may be NULL */
   struct tm__job *next_done; /* in the inbox */
+  struct tm__job *sibling;   /* in tm__piece.children; its thread's */
   struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
   bool queued;                               /* its lock */
   bool watched; /* counted in pool->timed; set before it is submitted */
   tm__again *again;                          /* its lock */
+  bool stopped;                              /* its lock */
 
   /* Claims. Written by workers: kept off the lines above. */
   char pad1[64];
@@ -153,6 +169,7 @@ struct tm__job {
   _Atomic uint64_t failed;
   _Atomic uint32_t done;
   _Atomic uint32_t waiters;
+  _Atomic uint32_t resting; /* workers that sleep with it prepared */
   _Atomic uint32_t tick; /* futex: grows with what waiters wait for */
 };
 
@@ -179,9 +196,14 @@ bool tm__job_exhausted(tm__job *job);
 bool tm__job_claim(tm__job *job, uint64_t most, int workers, tm__claim *out);
 
 /* Puts items of a claim back, to be claimed again. False when there is no
-   memory: the caller keeps them. The pool's workers must be told. */
+   memory or when the job was stopped: the caller keeps them. */
 bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
                        uint32_t tries);
+
+/* Leaves items of a claim that the caller will not run: they are given back
+   or, as the case may be, skipped, or failed for want of memory. */
+void tm__job_leave(tm__job *job, uint64_t first, uint64_t last,
+                   uint32_t tries);
 
 /* Publishes the records of items [first, first + records) (m may be NULL
    when there are none) and settles `count` >= records items. */
@@ -202,15 +224,19 @@ static inline bool tm__job_skips(tm__job *job, uint64_t i) {
          atomic_load_explicit(&job->cancelled, memory_order_relaxed) != 0;
 }
 
-/* Stops the job: unclaimed items are skipped. The caller sees to the items
-   that run. kind says why (TM__FAIL_CANCELLED ...). */
+/* Stops the job: items that nobody runs are skipped. The caller sees to
+   those that run, and holds a reference. kind says why (TM__FAIL_CANCELLED
+   ...). The pool's lock must not be held. */
 void tm__job_stop(tm__job *job, int kind);
 
 /* Streams, by the owner: room for items now; one more; no more. feed takes
-   the message over. */
+   the message over; an item for a job that was stopped is dropped. */
 uint64_t tm__job_room(tm__job *job, uint64_t taken);
 void tm__job_feed(tm__job *job, tm__msg *item);
 void tm__job_close(tm__job *job);
+
+/* Wakes whoever waits for the job, to look again. */
+void tm__job_tell(tm__job *job);
 
 static inline bool tm__job_done(tm__job *job) {
   return atomic_load(&job->done) != 0;

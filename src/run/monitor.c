@@ -7,8 +7,11 @@
 
 /* How long a late worker may take to unwind before it is interrupted once
    more, and how often before it is abandoned. */
-enum { GRACE_NS = 100000000 };
+#define GRACE_NS 100000000u
 #define ABANDON_NS (5 * (uint64_t)GRACE_NS)
+
+/* It does not look more often than this. */
+#define RESOLUTION_NS 1000000u
 
 static uint64_t earliest_deadline(const tm__worker *w) {
   uint64_t earliest = UINT64_MAX;
@@ -17,11 +20,22 @@ static uint64_t earliest_deadline(const tm__worker *w) {
   return earliest;
 }
 
+/* An empty place that is to be filled; answers when to look again. In a pool
+   that is closed it may be one that a join has passed. */
+static uint64_t fill_place(tm__pool *pool, int index, uint64_t now) {
+  if (!pool->missing || tm__pool_state_of(pool) != TM__OPEN)
+    return UINT64_MAX;
+  pool->missing--;
+  atomic_fetch_sub(&pool->timed, 1);
+  tm__pool_replace(pool, index);
+  return now + GRACE_NS;
+}
+
 /* Looks at one worker; answers when to look again. */
 static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
   tm__worker *w = pool->workers[index];
   bool replace = false;
-  if (!w) return UINT64_MAX;
+  if (!w) return fill_place(pool, index, now);
   pthread_mutex_lock(&w->lock);
   uint64_t next = earliest_deadline(w);
   if (next <= now) {
@@ -29,8 +43,8 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
     replace = !pool->kind->runs_in_caller && now - w->expired >= ABANDON_NS;
     if (replace)
       tm__worker_abandon(w);
-    else if (w->alive || pool->kind->runs_in_caller)
-      pool->kind->interrupt(w);
+    else
+      tm__worker_poke(w);
     next = now + GRACE_NS;
   }
   pthread_t thread = w->thread;
@@ -43,7 +57,7 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
 }
 
 static uint64_t watch_pool(tm__pool *pool, uint64_t now) {
-  uint64_t next = now + pool->shortest;
+  uint64_t next = now + pool->shortest + RESOLUTION_NS;
   pthread_mutex_lock(&pool->roster);
   for (int i = 0; i < pool->nworkers; i++) {
     uint64_t at = watch_worker(pool, i, now);
@@ -121,15 +135,17 @@ int tm__monitor_watch(tm__monitor *m, tm__pool *pool, uint64_t limit,
                       tm_error *e) {
   pthread_mutex_lock(&m->lock);
   int status = start(m, e);
+  if (status) goto out;
   if (!pool->watched) {
     pool->watched = true;
     pool->shortest = limit;
     pool->watched_next = m->pools;
     m->pools = pool;
   }
-  if (limit < pool->shortest) pool->shortest = limit;
-  atomic_fetch_add(&pool->timed, 1);
+  if (!atomic_fetch_add(&pool->timed, 1) || limit < pool->shortest)
+    pool->shortest = limit;
   pthread_cond_signal(&m->news);
+out:
   pthread_mutex_unlock(&m->lock);
   return status;
 }

@@ -29,7 +29,7 @@ enum tm__pin_policy { TM__PIN_NO, TM__PIN_YES, TM__PIN_AUTO };
 typedef struct tm__pool_options {
   const tm__worker_kind *kind;
   const tm__guest *guest;
-  void *guest_user;     /* for the guest; taken over on success */
+  void *guest_user;     /* for the guest; taken over on success only */
   int workers;          /* at least 1 */
   uint64_t max_items;   /* a worker's state serves; 0: no limit */
   size_t max_memory;    /* bytes its state may keep; 0: no limit */
@@ -50,13 +50,19 @@ struct tm__pool {
   bool pinned;
   int nworkers;
 
-  pthread_mutex_t roster; /* guards workers[]: an abandoned one is replaced */
+  /* Guards workers[]: an abandoned one is replaced, or its place is left
+     empty when that fails; then the monitor tries again. Who takes one from
+     its place joins and frees it. */
+  pthread_mutex_t roster;
   tm__worker **workers;
+  int missing;           /* places to be filled again */
+  _Atomic uint32_t ends; /* futex: grows when a worker ends */
+  _Atomic bool joined;
 
   pthread_mutex_t lock; /* guards what follows, and again in jobs */
-  int state;
-  bool joined, broken;
-  tm_error fault;
+  _Atomic int state;    /* read without it too */
+  bool broken;
+  tm_error fault; /* written once, before broken */
   tm__job *head, *tail; /* the queue; a reference to each */
 
   _Atomic uint32_t epoch; /* futex: grows when there may be work */
@@ -66,7 +72,8 @@ struct tm__pool {
   struct tm__pool *watched_next; /* in the monitor; its lock */
   bool watched;
   uint64_t shortest; /* ns: the shortest time limit seen; monitor.lock */
-  _Atomic uint32_t timed; /* jobs with a time limit that are not done */
+  _Atomic uint32_t timed; /* jobs with a time limit that are not done, and
+                             places that are missing */
 };
 
 /* Makes a pool and starts its workers. *out has one reference. */
@@ -85,20 +92,31 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e);
 /* Tells workers that there is something to claim in a job. */
 void tm__pool_announce(tm__pool *pool, tm__job *job);
 
+/* Takes a job out of the queue; pool->lock is held. True when it was there:
+   the queue's reference is the caller's. */
+bool tm__pool_unlink(tm__pool *pool, tm__job *job);
+
+/* Forgets a job that has nothing more to claim. */
+void tm__pool_dismiss(tm__pool *pool, tm__job *job);
+
+/* Wakes the workers that sleep, to look at jobs and at the pool's state. */
+void tm__pool_wake_all(tm__pool *pool);
+
 /* For workers: a job with something to claim (a reference), NULL when there
    is none now, TM_ECLOSED when there never will be. */
 int tm__pool_next(tm__pool *pool, tm__job **out);
 
-/* The calling thread runs what can be claimed of a job as the worker w. */
+/* The calling thread, which is that of w or w's own, runs what can be claimed
+   of a job as the worker w. */
 void tm__pool_help(tm__worker *w, tm__job *job);
 
 typedef bool (*tm__ready_fn)(tm__job *job, void *argument);
 
 /*
- * Waits until ready(job, argument); the job's workers call it into life. self is the
- * worker that waits (it helps when the job is of its own pool), or NULL.
- * TM_OK; TM_ETIMEOUT after `timeout` ns; TM_ECANCELLED when a signal came
- * or when self is to unwind.
+ * Waits until ready(job, argument). When a worker of the job's pool runs on
+ * this thread, it helps. self is the worker whose state waits, or NULL for a
+ * script's. TM_OK; TM_ETIMEOUT after `timeout` ns; TM_ECANCELLED when what
+ * runs here is to unwind, or, without self, when a signal came.
  */
 int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
                   void *argument, uint64_t timeout);

@@ -29,12 +29,14 @@ static tm_runtime *allocate(const tm_config *c) {
   tm__mask_get(&rt->mask);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
   pthread_mutex_init(&rt->lock, NULL);
+  tm__maps_init(&rt->maps, &rt->mem);
   return rt;
 }
 
 static void release(tm_runtime *rt) {
   tm__mem mem = rt->mem;
   pthread_mutex_destroy(&rt->lock);
+  tm__maps_term(&rt->maps);
   tm__free(&mem, rt);
 }
 
@@ -72,9 +74,24 @@ no_log:
   return status;
 }
 
+/* Lets go of pools in the list that were joined. */
+static void prune_retired(tm_runtime *rt) {
+  tm__pool **at = &rt->retired;
+  while (*at) {
+    tm__pool *pool = *at;
+    if (atomic_load(&pool->joined)) {
+      *at = pool->retired_next;
+      tm__pool_unref(pool);
+    } else {
+      at = &pool->retired_next;
+    }
+  }
+}
+
 /* A shared pool leaves its place; its jobs may go on. rt->lock is held. */
 static void retire(tm_runtime *rt, int kind) {
   tm__pool *pool = rt->shared[kind];
+  prune_retired(rt);
   rt->shared[kind] = NULL;
   if (!pool) return;
   pool->retired_next = rt->retired;
@@ -83,6 +100,7 @@ static void retire(tm_runtime *rt, int kind) {
 
 static tm__pool *take_retired(tm_runtime *rt) {
   pthread_mutex_lock(&rt->lock);
+  rt->closed = true;
   for (int i = 0; i < TM__SHARED_COUNT; i++) retire(rt, i);
   tm__pool *pool = rt->retired;
   rt->retired = NULL;
@@ -152,7 +170,10 @@ int tm__runtime_shared(tm_runtime *rt, int kind,
   int status = TM_OK;
   pthread_mutex_lock(&rt->lock);
   tm__pool *pool = rt->shared[kind];
-  if (!pool || tm__pool_state_of(pool) != TM__OPEN) {
+  if (rt->closed) {
+    tm__msg_unref(options->initializer, &rt->mem, rt->store);
+    status = tm__fail(e, TM_ECLOSED, "the runtime is closed");
+  } else if (!pool || tm__pool_state_of(pool) != TM__OPEN) {
     retire(rt, kind);
     status = tm__pool_new(&rt->shared[kind], rt, options, e);
     pool = rt->shared[kind];

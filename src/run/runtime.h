@@ -12,6 +12,7 @@
 #include "base/platform.h"
 #include "run/monitor.h"
 #include "run/pool.h"
+#include "store/maps.h"
 
 /* The kinds of shared pool; also indices into tm_runtime.shared. */
 enum tm__shared { TM__SHARED_THREAD, TM__SHARED_COUNT };
@@ -22,6 +23,7 @@ struct tm_runtime {
   tm__log log;
   tm__arena *arena;
   tm__store *store;
+  tm__maps maps; /* of files, for arrays */
   tm__monitor monitor;
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
@@ -37,6 +39,7 @@ struct tm_runtime {
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
   pthread_mutex_t lock; /* guards what follows */
+  bool closed;          /* by the host: no more shared pools */
   tm__msg *settings;    /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
@@ -62,7 +65,8 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e);
 
 /*
  * The shared pool of a kind, made with `options` when there is none or when
- * it is closed. *out gets a reference of the caller's.
+ * it is closed. *out gets a reference of the caller's. TM_ECLOSED after
+ * tm_runtime_free.
  */
 int tm__runtime_shared(tm_runtime *rt, int kind,
                        const tm__pool_options *options, tm__pool **out,

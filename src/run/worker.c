@@ -25,12 +25,27 @@ static void pace(pacer *p, uint64_t items, uint64_t ns) {
   p->count = fit ? fit : 1;
 }
 
-int tm__worker_open(tm__worker *w, tm_error *e) {
+/* The innermost piece on this thread, of whichever worker. */
+static _Thread_local tm__piece *innermost;
+
+static void set_opening(tm__worker *w, bool opening) {
+  pthread_mutex_lock(&w->lock);
+  w->opening = opening;
+  pthread_mutex_unlock(&w->lock);
+}
+
+bool tm__worker_open(tm__worker *w) {
+  tm_error e = {.text = ""};
   w->uid = tm__runtime_uid(w->pool->rt);
   w->items = 0;
-  int status = w->pool->guest->open(w, &w->state, e);
-  if (status) w->state = NULL;
-  return status;
+  set_opening(w, true);
+  int status = w->pool->guest->open(w, &w->state, &e);
+  set_opening(w, false);
+  w->short_of_memory = status == TM_ENOMEM;
+  if (status == TM_OK) return true;
+  w->state = NULL;
+  tm__pool_break(w->pool, &e);
+  return false;
 }
 
 static void drop(tm__worker *w, int i) {
@@ -52,6 +67,21 @@ void tm__worker_close(tm__worker *w) {
 void tm__worker_tidy(tm__worker *w) {
   for (int i = w->nprepared - 1; i >= 0; i--)
     if (tm__job_done(w->prepared[i].job)) drop(w, i);
+}
+
+bool tm__worker_rest(tm__worker *w) {
+  bool live = true;
+  for (int i = 0; i < w->nprepared; i++) {
+    tm__job *job = w->prepared[i].job;
+    atomic_fetch_add(&job->resting, 1); /* before we look whether it is done */
+    if (tm__job_done(job)) live = false;
+  }
+  return live;
+}
+
+void tm__worker_rise(tm__worker *w) {
+  for (int i = 0; i < w->nprepared; i++)
+    atomic_fetch_sub(&w->prepared[i].job->resting, 1);
 }
 
 static bool room_for_prepared(tm__worker *w) {
@@ -87,17 +117,48 @@ static void forget(tm__worker *w, tm__job *job) {
     }
 }
 
+/* Whoever terminates the pool writes its state before it looks at pieces. */
 static void push_piece(tm__worker *w, tm__piece *p) {
+  p->below = innermost;
+  p->depth = innermost ? innermost->depth + 1 : 1;
+  innermost = p;
   pthread_mutex_lock(&w->lock);
   p->outer = w->piece;
-  p->depth = w->piece ? w->piece->depth + 1 : 1;
   w->piece = p;
   w->expired = 0;
   pthread_mutex_unlock(&w->lock);
+  if (tm__pool_state_of(w->pool) == TM__TERMINATED)
+    tm__job_stop(p->job, TM__FAIL_CANCELLED);
+}
+
+void tm__worker_adopt(tm__job *job) {
+  tm__piece *p = innermost;
+  if (!p) return;
+  while (p->children && tm__job_done(p->children)) {
+    tm__job *done = p->children;
+    p->children = done->sibling;
+    tm__job_unref(done);
+  }
+  job->sibling = p->children;
+  p->children = tm__job_ref(job);
+}
+
+/* Jobs that items of the piece submitted and did not wait for go on, unless
+   the items were given up. */
+static void release_children(tm__piece *p) {
+  bool given_up = p->children && tm__worker_must_unwind();
+  while (p->children) {
+    tm__job *job = p->children;
+    p->children = job->sibling;
+    if (given_up && !tm__job_done(job))
+      tm__pool_cancel(job, TM__FAIL_CANCELLED);
+    tm__job_unref(job);
+  }
 }
 
 /* False when the worker was abandoned: its items are settled already. */
 static bool pop_piece(tm__worker *w, tm__piece *p) {
+  innermost = p->below;
   pthread_mutex_lock(&w->lock);
   w->piece = p->outer;
   w->expired = 0;
@@ -110,10 +171,10 @@ static bool pop_piece(tm__worker *w, tm__piece *p) {
    again. */
 static bool try_again(tm__piece *p, const tm__claim *claim) {
   tm__job *job = p->job;
-  const unsigned char *at = p->out.data + sizeof(tm__msg);
   tm__record r;
   if (!job->spec.retries || claim->tries >= job->spec.retries) return false;
   if (p->next != p->first + 1) return false;
+  const unsigned char *at = p->out.data + sizeof(tm__msg);
   if (!tm__record_read(&at, p->out.data + p->out.len, &r)) return false;
   if (r.tag == TM__REC_OK || r.kind != TM__FAIL_TIMEOUT) return false;
   return tm__job_give_back(job, p->first, p->last, claim->tries + 1);
@@ -141,21 +202,6 @@ static void publish(tm__piece *p) {
   tm__job_publish(p->job, m, p->first, records, records);
 }
 
-/* Items of a claim without a record: skipped for good, or given back. */
-static void settle_rest(tm__job *job, const tm__claim *claim,
-                        uint64_t next) {
-  if (next == claim->last) return;
-  if (!tm__job_skips(job, next) &&
-      tm__job_give_back(job, next, claim->last, claim->tries))
-    return;
-  tm__job_publish(job, NULL, next, 0, claim->last - next);
-}
-
-static bool must_unwind(tm__worker *w) {
-  int kind;
-  return w->piece && tm__worker_unwind(w, &kind) >= 0;
-}
-
 /* Runs [first, last) of a claim; answers the first item not handled, or
    UINT64_MAX when the worker must stop. */
 static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
@@ -178,6 +224,7 @@ static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
   push_piece(w, &p);
   if (tm__msg_open(&p.out)) w->pool->guest->run(&p);
   uint64_t answer = UINT64_MAX;
+  release_children(&p);
   if (pop_piece(w, &p)) {
     answer = p.next;
     if (!try_again(&p, claim)) publish(&p);
@@ -196,11 +243,11 @@ static bool run_claim(tm__worker *w, tm__job *job, void *context,
   for (uint64_t i = claim->first; i < claim->last;) {
     uint64_t next = run_piece(w, job, context, claim, i, i + step);
     if (next == UINT64_MAX) return false;
-    if (next == i && !tm__job_skips(job, i) && !must_unwind(w))
+    if (next == i && !tm__job_skips(job, i) && !tm__worker_must_unwind())
       tm__job_publish_failure(job, next++, TM__FAIL_TASK,
                               "not enough memory to run the item");
     if (next != i + step || tm__job_skips(job, next)) {
-      settle_rest(job, claim, next);
+      tm__job_leave(job, next, claim->last, claim->tries);
       return true;
     }
     i = next;
@@ -233,18 +280,15 @@ static bool used_up(tm__worker *w) {
 
 /* A fresh state in the place of one that has served its time. */
 static bool renew(tm__worker *w) {
-  tm_error e;
   tm__worker_close(w);
-  if (tm__worker_open(w, &e) == TM_OK) return true;
-  tm__pool_break(w->pool, &e);
-  return false;
+  return tm__worker_open(w);
 }
 
 void tm__worker_run(tm__worker *w, tm__job *job) {
   pacer pacing = {.count = 1};
   tm__claim claim;
   void *context = NULL;
-  while (!must_unwind(w) && !(w->until && tm__now() >= w->until) &&
+  while (!tm__worker_must_unwind() && !(w->until && tm__now() >= w->until) &&
          tm__job_claim(job, claim_size(w, job, &pacing),
                        w->pool->nworkers, &claim)) {
     uint64_t began = job->spec.chunk ? 0 : tm__now();
@@ -266,17 +310,39 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
     forget(w, job);
 }
 
+/* An inline worker has a thread while it runs something. */
+void tm__worker_poke(tm__worker *w) {
+  bool runs_in_caller = w->pool->kind->runs_in_caller;
+  if (!w->piece && !w->opening) return;
+  if (w->alive || runs_in_caller) w->pool->kind->interrupt(w);
+  if (w->waiting) tm__job_tell(w->waiting);
+}
+
 void tm__worker_interrupt(tm__worker *w) {
   pthread_mutex_lock(&w->lock);
-  if (w->alive && w->piece && w->pool->kind->interrupt)
-    w->pool->kind->interrupt(w);
+  tm__worker_poke(w);
   pthread_mutex_unlock(&w->lock);
+}
+
+void tm__worker_set_waiting(tm__job *job) {
+  for (tm__piece *p = innermost; p; p = p->below) {
+    pthread_mutex_lock(&p->worker->lock);
+    p->worker->waiting = job;
+    pthread_mutex_unlock(&p->worker->lock);
+  }
+}
+
+tm__worker *tm__worker_here(tm__pool *pool) {
+  for (tm__piece *p = innermost; p; p = p->below)
+    if (p->worker->pool == pool) return p->worker;
+  return NULL;
 }
 
 int tm__worker_unwind(tm__worker *w, int *kind) {
   int depth = -1;
-  for (tm__piece *p = w->piece; p; p = p->outer) {
+  for (tm__piece *p = innermost; p; p = p->below) {
     uint32_t why = atomic_load(&p->job->cancelled);
+    if (!why && atomic_load(&p->worker->abandoned)) why = TM__FAIL_TIMEOUT;
     if (!why && p->deadline && tm__now() >= p->deadline)
       why = TM__FAIL_TIMEOUT;
     if (why) {
@@ -284,21 +350,30 @@ int tm__worker_unwind(tm__worker *w, int *kind) {
       *kind = (int)why;
     }
   }
-  if (w->below && tm__worker_unwind(w->below, kind) >= 0) return 0;
-  return depth;
+  if (depth >= 0 || !w || !w->opening) return depth;
+  *kind = TM__FAIL_CANCELLED;
+  return tm__pool_state_of(w->pool) == TM__TERMINATED ? 0 : -1;
 }
 
+bool tm__worker_must_unwind(void) {
+  int kind;
+  return innermost && tm__worker_unwind(NULL, &kind) >= 0;
+}
+
+/* The item that runs fails, or is tried again; the other items of the claim
+   are left to others: those after it, and those before, whose records are
+   lost. It may have run them all, and not said so yet. */
 static void abandon_piece(tm__worker *w, tm__piece *p) {
   char text[160];
   tm__job *job = p->job;
   uint64_t stuck = atomic_load(&p->next);
+  if (stuck >= p->last) stuck = p->last - 1;
   uint32_t why = atomic_load(&job->cancelled);
   snprintf(text, sizeof text,
            "did not return from C code in time; its %s was given up",
            w->pool->kind->name);
-  if (stuck > p->first) tm__job_give_back(job, p->first, stuck, p->tries);
-  if (stuck + 1 < p->claim_last)
-    tm__job_give_back(job, stuck + 1, p->claim_last, p->tries);
+  tm__job_leave(job, p->first, stuck, p->tries);
+  tm__job_leave(job, stuck + 1, p->claim_last, p->tries);
   if (p->tries < job->spec.retries &&
       tm__job_give_back(job, stuck, stuck + 1, p->tries + 1))
     return;

@@ -35,14 +35,16 @@ struct tm__worker {
   uint64_t items; /* run since the state was opened */
   uint64_t until; /* tm__now() at which to leave a job; 0: when it is used up */
 
-  tm__worker *below; /* whose thread this inline worker runs on */
+  bool short_of_memory;  /* for a state: to be tried again */
   pthread_t thread;
-  pthread_mutex_t lock; /* guards piece, alive and abandoned */
+  pthread_mutex_t lock; /* guards what follows */
   tm__piece *piece;     /* the innermost that runs */
+  tm__job *waiting;     /* whose tick the thread sleeps on, or may soon */
   bool alive;           /* thread may be signalled */
-  bool abandoned;
-  uint64_t expired; /* tm__now() when the monitor first saw it late; lock */
-  _Atomic uint32_t exited; /* futex: 1 when the thread is about to end */
+  bool opening;         /* runs the initializer */
+  _Atomic bool abandoned;  /* read by its own thread without the lock */
+  uint64_t expired;        /* tm__now() when the monitor first saw it late */
+  _Atomic uint32_t exited; /* 1 when the thread is about to end; lock */
 };
 
 typedef struct tm__worker_kind {
@@ -65,8 +67,12 @@ tm__worker *tm__worker_set_self(tm__worker *w);
 int tm__worker_install_signal(tm_error *e);
 #define TM__SIGNAL SIGURG
 
+/* The worker of a pool that runs on this thread, perhaps below others; NULL
+   when there is none. */
+tm__worker *tm__worker_here(tm__pool *pool);
+
 /* Opens the state; the pool is marked broken when that fails. */
-int tm__worker_open(tm__worker *w, tm_error *e);
+bool tm__worker_open(tm__worker *w);
 
 /* Closes the state and drops what was prepared. */
 void tm__worker_close(tm__worker *w);
@@ -78,16 +84,33 @@ void tm__worker_run(tm__worker *w, tm__job *job);
 /* Drops prepared jobs that are done. */
 void tm__worker_tidy(tm__worker *w);
 
-/* Asks the worker to look whether it should unwind. Any thread. */
+/* Before it sleeps: the end of a job that it has prepared is to wake it.
+   False when such a job has ended already. And when it does not sleep. */
+bool tm__worker_rest(tm__worker *w);
+void tm__worker_rise(tm__worker *w);
+
+/* Asks the worker to look whether it should unwind. Any thread; for poke,
+   w->lock is held. */
 void tm__worker_interrupt(tm__worker *w);
+void tm__worker_poke(tm__worker *w);
+
+/* Notes that the item which runs on this thread submitted a job, to be
+   cancelled with it. */
+void tm__worker_adopt(tm__job *job);
+
+/* Says to those that run on this thread that it waits for a job; NULL: no
+   more. */
+void tm__worker_set_waiting(tm__job *job);
 
 /*
- * Whether what this worker runs must be given up: -1 when all is well, else
- * the depth of the outermost piece that is cancelled or late, or 0 when
- * that piece is of a worker below, and why (enum tm__kind). On the worker's
- * thread.
+ * Whether what runs on this thread must be given up: -1 when all is well,
+ * else the depth of the outermost piece that is cancelled or late (0: the
+ * initializer of w), and why (enum tm__kind). On the thread of w.
  */
 int tm__worker_unwind(tm__worker *w, int *kind);
+
+/* Whether a piece that runs on this thread must be given up. */
+bool tm__worker_must_unwind(void);
 
 /* Gives up a worker that is stuck: fails the items that it runs, gives back
    those that it had claimed. w->lock is held; w may be gone after that. */
@@ -97,8 +120,12 @@ void tm__worker_abandon(tm__worker *w);
 tm__worker *tm__worker_new(tm__pool *pool, int index);
 void tm__worker_free(tm__worker *w);
 
-/* Whether a piece has run so long that the rest should go to others. */
+/* Whether a piece has run so long that the rest should go to others, or
+   they have it already. */
 static inline bool tm__piece_over(const tm__piece *p) {
+  /* relaxed: what the piece appends after that is thrown away under a lock */
+  if (atomic_load_explicit(&p->worker->abandoned, memory_order_relaxed))
+    return true;
   return p->until && tm__now_coarse() > p->until;
 }
 

@@ -78,6 +78,8 @@ static void idle(tm__pool *pool, uint32_t seen) {
   atomic_fetch_sub(&pool->sleepers, 1);
 }
 
+/* pool->fault does not change once it was written, which was before this
+   worker was without a state. */
 static void fail_job(tm__pool *pool, tm__job *job) {
   tm__claim claim;
   while (tm__job_claim(job, 1, pool->nworkers, &claim)) {
@@ -96,24 +98,34 @@ static bool gone(tm__worker *w) {
   return abandoned;
 }
 
+static void serve_job(tm__worker *w, tm__job *job) {
+  if (!w->state && w->short_of_memory) tm__worker_open(w);
+  if (w->state)
+    tm__worker_run(w, job);
+  else
+    fail_job(w->pool, job);
+  tm__job_unref(job);
+}
+
+static void nap(tm__worker *w, uint32_t seen) {
+  tm__worker_tidy(w);
+  if (tm__worker_rest(w)) idle(w->pool, seen);
+  tm__worker_rise(w);
+}
+
+/* The first worker to see that the pool ends tells the others. */
 static void serve(tm__worker *w) {
   tm__pool *pool = w->pool;
   while (!gone(w)) {
     uint32_t seen = atomic_load(&pool->epoch);
     tm__job *job;
-    int status = tm__pool_next(pool, &job);
-    if (status == TM_ECLOSED) return;
-    if (job) {
-      if (w->state)
-        tm__worker_run(w, job);
-      else
-        fail_job(pool, job);
-      tm__job_unref(job);
-    } else {
-      tm__worker_tidy(w);
-      idle(pool, seen);
-    }
+    if (tm__pool_next(pool, &job) == TM_ECLOSED) break;
+    if (job)
+      serve_job(w, job);
+    else
+      nap(w, seen);
   }
+  tm__pool_wake_all(pool);
 }
 
 static void set_alive(tm__worker *w, bool alive) {
@@ -122,25 +134,35 @@ static void set_alive(tm__worker *w, bool alive) {
   pthread_mutex_unlock(&w->lock);
 }
 
-/* An abandoned worker belongs to nobody but itself. */
+/* False when the worker was abandoned: nobody waits for it. */
+static bool set_exited(tm__worker *w) {
+  pthread_mutex_lock(&w->lock);
+  bool awaited = !w->abandoned;
+  if (awaited) atomic_store(&w->exited, 1);
+  pthread_mutex_unlock(&w->lock);
+  return awaited;
+}
+
+/* An abandoned worker belongs to nobody but itself. Who awaits another joins
+   its thread before freeing anything. */
 static void leave(tm__worker *w) {
   tm__pool *pool = w->pool;
   set_alive(w, false);
   tm__worker_close(w);
+  self = NULL;
   atomic_fetch_sub(&pool->rt->awake, 1);
-  if (gone(w)) {
+  if (set_exited(w)) {
+    atomic_fetch_add(&pool->ends, 1);
+    tm__futex_wake(&pool->ends, INT32_MAX, false);
+  } else {
     tm__worker_free(w);
     tm__pool_unref(pool);
-    return;
   }
-  atomic_store(&w->exited, 1);
-  tm__futex_wake(&w->exited, INT32_MAX, false);
 }
 
 static void *main_of_thread(void *argument) {
   tm__worker *w = argument;
   char name[32];
-  tm_error e;
   tm__mask mask;
   self = w;
   snprintf(name, sizeof name, "tm-worker-%d", w->index + 1);
@@ -149,8 +171,8 @@ static void *main_of_thread(void *argument) {
     tm__mask_nth(&mask, &w->pool->rt->mask, w->index);
     tm__mask_set(&mask);
   }
-  if (tm__worker_open(w, &e)) tm__pool_break(w->pool, &e);
   set_alive(w, true);
+  tm__worker_open(w);
   serve(w);
   leave(w);
   return NULL;

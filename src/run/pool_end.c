@@ -1,0 +1,203 @@
+/*
+ * pool_end.c: cancelling a job; closing, terminating and joining a pool
+ */
+#include "base/platform.h"
+#include "run/pool.h"
+#include "run/runtime.h"
+
+/* ---- stopping jobs ---- */
+
+typedef void (*visit_fn)(tm__worker *w, tm__job *job);
+
+/* Calls visit(worker, job) for each worker, with its lock held. */
+static void each_worker(tm__pool *pool, visit_fn visit, tm__job *job) {
+  pthread_mutex_lock(&pool->roster);
+  for (int i = 0; i < pool->nworkers; i++) {
+    tm__worker *w = pool->workers[i];
+    if (!w) continue;
+    pthread_mutex_lock(&w->lock);
+    visit(w, job);
+    pthread_mutex_unlock(&w->lock);
+  }
+  pthread_mutex_unlock(&pool->roster);
+}
+
+static void interrupt_if_runs(tm__worker *w, tm__job *job) {
+  for (tm__piece *p = w->piece; p; p = p->outer) {
+    if (p->job != job) continue;
+    tm__worker_poke(w);
+    return;
+  }
+}
+
+void tm__pool_cancel(tm__job *job, int kind) {
+  tm__job_stop(job, kind);
+  if (!tm__job_done(job) && !job->pool->kind->runs_in_caller)
+    each_worker(job->pool, interrupt_if_runs, job);
+}
+
+static void stop_queued(tm__pool *pool) {
+  for (;;) {
+    pthread_mutex_lock(&pool->lock);
+    tm__job *job = pool->head ? tm__job_ref(pool->head) : NULL;
+    pthread_mutex_unlock(&pool->lock);
+    if (!job) return;
+    tm__job_stop(job, TM__FAIL_CANCELLED); /* which takes it out */
+    tm__job_unref(job);
+  }
+}
+
+/* Jobs that are claimed whole are in no queue. One whose piece begins just
+   now is stopped by its worker, who sees the pool's state. */
+static void stop_running(tm__worker *w, tm__job *job) {
+  (void)job;
+  for (tm__piece *p = w->piece; p; p = p->outer)
+    tm__job_stop(p->job, TM__FAIL_CANCELLED);
+  tm__worker_poke(w);
+}
+
+/* ---- the pool's state ---- */
+
+static void set_state(tm__pool *pool, int state) {
+  pthread_mutex_lock(&pool->lock);
+  if (atomic_load(&pool->state) < state) atomic_store(&pool->state, state);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+void tm__pool_close(tm__pool *pool) {
+  set_state(pool, TM__CLOSED);
+  tm__pool_wake_all(pool);
+}
+
+void tm__pool_terminate(tm__pool *pool) {
+  set_state(pool, TM__TERMINATED);
+  stop_queued(pool);
+  each_worker(pool, stop_running, NULL);
+  tm__pool_wake_all(pool);
+}
+
+int tm__pool_state_of(tm__pool *pool) { return atomic_load(&pool->state); }
+
+void tm__pool_break(tm__pool *pool, const tm_error *why) {
+  pthread_mutex_lock(&pool->lock);
+  if (!pool->broken) pool->fault = *why;
+  pool->broken = true;
+  pthread_mutex_unlock(&pool->lock);
+}
+
+/* ---- joining ---- */
+
+/* How a join goes on: who asks whether to give up, and until when workers
+   that are to end at once may take; 0 while they are not. */
+typedef struct joiner {
+  bool (*stop)(void *);
+  void *argument;
+  uint64_t patience;
+} joiner;
+
+#define SLICE_NS 50000000u
+#define PATIENCE_NS 1000000000u
+
+/* A worker that does not answer after terminate is stuck in C code. It
+   keeps a reference to the pool and frees itself if it ever returns. */
+static void leave_behind(tm__pool *pool, int index) {
+  tm__worker *w = pool->workers[index];
+  pthread_mutex_lock(&w->lock);
+  if (!atomic_load(&w->exited)) {
+    pthread_t thread = w->thread;
+    tm__worker_abandon(w);
+    pool->workers[index] = NULL;
+    pthread_detach(thread);
+  }
+  pthread_mutex_unlock(&w->lock);
+}
+
+/* Takes a worker that has ended from its place. NULL: *vacant says whether
+   the place is empty, or it goes on. */
+static tm__worker *take_ended(tm__pool *pool, int index, bool late,
+                              bool *vacant) {
+  tm__worker *ended = NULL;
+  pthread_mutex_lock(&pool->roster);
+  tm__worker *w = pool->workers[index];
+  if (w && atomic_load(&w->exited)) {
+    ended = w;
+    pool->workers[index] = NULL;
+  } else if (w && late) {
+    leave_behind(pool, index);
+  } else if (w && tm__pool_state_of(pool) == TM__TERMINATED) {
+    tm__worker_interrupt(w);
+  }
+  *vacant = !pool->workers[index];
+  pthread_mutex_unlock(&pool->roster);
+  return ended;
+}
+
+static bool too_late(tm__pool *pool, joiner *j) {
+  if (tm__pool_state_of(pool) != TM__TERMINATED) return false;
+  uint64_t now = tm__now();
+  if (!j->patience) j->patience = now + PATIENCE_NS;
+  return now >= j->patience;
+}
+
+static int join_worker(tm__pool *pool, int index, joiner *j) {
+  for (;;) {
+    bool vacant;
+    uint32_t seen = atomic_load(&pool->ends);
+    tm__worker *w = take_ended(pool, index, too_late(pool, j), &vacant);
+    if (w) {
+      pthread_join(w->thread, NULL);
+      tm__worker_free(w);
+    }
+    if (vacant) return TM_OK;
+    atomic_fetch_sub(&pool->rt->awake, 1);
+    tm__futex_wait(&pool->ends, seen, SLICE_NS, false);
+    atomic_fetch_add(&pool->rt->awake, 1);
+    if (j->stop && j->stop(j->argument)) return TM_ECANCELLED;
+  }
+}
+
+/* What no worker is left to run: items given back by the last. */
+static void fail_rest(tm__pool *pool) {
+  tm__job *job;
+  tm__claim claim;
+  while (tm__pool_next(pool, &job) == TM_OK && job) {
+    while (tm__job_claim(job, 1, 1, &claim))
+      if (tm__job_skips(job, claim.first))
+        tm__job_publish(job, NULL, claim.first, 0, 1);
+      else
+        tm__job_publish_failure(job, claim.first, TM__FAIL_DIED,
+                                "the pool ended before the item ran");
+    tm__job_unref(job);
+  }
+}
+
+int tm__pool_join(tm__pool *pool, bool (*stop)(void *), void *argument) {
+  joiner j = {.stop = stop, .argument = argument};
+  if (atomic_load(&pool->joined)) return TM_OK;
+  for (int i = 0; i < pool->nworkers; i++) {
+    if (pool->kind->runs_in_caller) {
+      if (pool->workers[i]) tm__worker_close(pool->workers[i]);
+    } else {
+      int status = join_worker(pool, i, &j);
+      if (status) return status;
+    }
+  }
+  tm__monitor_forget(&pool->rt->monitor, pool);
+  fail_rest(pool);
+  atomic_store(&pool->joined, true);
+  return TM_OK;
+}
+
+void tm__pool_replace(tm__pool *pool, int index) {
+  tm_error e;
+  pool->workers[index] = NULL;
+  if (tm__pool_state_of(pool) == TM__TERMINATED) return;
+  tm__worker *w = tm__worker_new(pool, index);
+  if (w && pool->kind->start(w, &e) == TM_OK) {
+    pool->workers[index] = w;
+    return;
+  }
+  tm__worker_free(w);
+  pool->missing++;
+  atomic_fetch_add(&pool->timed, 1);
+}

@@ -1,0 +1,79 @@
+/*
+ * pool_wait.c: waiting for a job, and helping it meanwhile
+ */
+#include "run/pool.h"
+
+#include <sched.h>
+
+#include "base/platform.h"
+#include "run/runtime.h"
+
+static void enter_inline(tm__worker *w) {
+  pthread_mutex_lock(&w->lock);
+  w->thread = pthread_self();
+  pthread_mutex_unlock(&w->lock);
+}
+
+void tm__pool_help(tm__worker *w, tm__job *job) {
+  tm__worker *before = tm__worker_set_self(w);
+  if (w->pool->kind->runs_in_caller) enter_inline(w);
+  tm__worker_run(w, job);
+  tm__worker_set_self(before);
+}
+
+static bool spin(tm__job *job, tm__ready_fn ready, void *argument) {
+  tm_runtime *rt = job->pool->rt;
+  if (!tm__runtime_may_spin(rt)) return false;
+  uint64_t until = tm__now() + TM__SPIN_NS;
+  do {
+    for (int i = 0; i < 64; i++) {
+      if (ready(job, argument)) return true;
+      tm__relax();
+    }
+    sched_yield(); /* the worker may be queued on this very CPU */
+  } while (tm__runtime_may_spin(rt) && tm__now() < until);
+  return false;
+}
+
+/* One sleep on the job's tick, at most until `end`. Whoever cancels what runs
+   here raises the tick too, after it said so. */
+static int doze(tm__job *job, tm__ready_fn ready, void *argument,
+                uint64_t end) {
+  tm_runtime *rt = job->pool->rt;
+  int status = TM_OK;
+  atomic_fetch_add(&job->waiters, 1);
+  tm__worker_set_waiting(job);
+  uint32_t seen = atomic_load(&job->tick);
+  if (!ready(job, argument) && !tm__worker_must_unwind()) {
+    uint64_t now = tm__now();
+    atomic_fetch_sub(&rt->awake, 1);
+    if (now >= end)
+      status = TM_ETIMEOUT;
+    else
+      status = tm__futex_wait(&job->tick, seen,
+                              end == TM__FOREVER ? end : end - now, false);
+    atomic_fetch_add(&rt->awake, 1);
+  }
+  tm__worker_set_waiting(NULL);
+  atomic_fetch_sub(&job->waiters, 1);
+  return status;
+}
+
+int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
+                  void *argument, uint64_t timeout) {
+  tm__worker *helper = tm__worker_here(job->pool);
+  uint64_t end = timeout == TM__FOREVER ? timeout : tm__now() + timeout;
+  for (;;) {
+    if (ready(job, argument)) return TM_OK;
+    if (tm__worker_must_unwind()) return TM_ECANCELLED;
+    if (helper && tm__job_claimable(job)) {
+      tm__pool_help(helper, job);
+      continue;
+    }
+    if (spin(job, ready, argument)) return TM_OK;
+    int status = doze(job, ready, argument, end);
+    if (status == TM_ETIMEOUT)
+      return ready(job, argument) ? TM_OK : TM_ETIMEOUT;
+    if (status == TM_ECANCELLED && !self) return TM_ECANCELLED;
+  }
+}
