@@ -7,16 +7,16 @@
  *   n (1 byte; 255: a u32 follows), n values, the bodies put off by them
  *   sections, each with the bodies put off by it, then SECTION_END
  *
- * A value is a tag and what the tag says. Numbers are in the machine's own order;
- * u32 and u64 are unaligned.
+ * A value is a tag and what the tag says. Numbers are in the machine's own
+ * order; u32 and u64 are unaligned.
  *
  *   INT i64 · FLOAT f64 · STRING len:u32 bytes · TEXT flags len:u64 bytes
- *   TABLE flags narr:u32 nrec:u32 [metatable] body
+ *   TABLE flags narr:u32 [metatable] body
  *   FUNCTION flags nup code upvalue...
  *   REF back:u64        what was written `back` bytes before this tag
  *   NAME len:u32 bytes  a module, or "module\0field"
  *   CLASS id:u64        a class or metatable with an identity
- *   HANDLE kind key:u64 len:u32 bytes
+ *   HANDLE flags kind key:u64 len:u32 bytes
  *   REBUILD flags n function value...   (n values)
  *
  * What REF points to has SHARED in its flags, so that the reader keeps it.
@@ -59,8 +59,9 @@ enum { SECTION_ENTANGLED = 1 };
 enum { SECTION_FLAGS = 1, SECTION_LEN = 2, SECTION_HASH = 10,
        SECTION_HEAD = 18 };
 
-/* Nesting up to which bodies are written in place. */
-enum { TM__DEEPEST = 160 };
+/* Nesting up to which bodies are written in place. What an object is rebuilt
+   from always is, and so such objects may not nest without end. */
+enum { TM__DEEPEST = 160, TM__TOO_DEEP = 800 };
 
 static inline uint32_t tm__get32(const unsigned char *p) {
   uint32_t x;

@@ -5,26 +5,43 @@
 #include "bind/error.h"
 #include "bind/unpack.h"
 
-/* The record of a task in this state: TM__T_TASKS[key]. */
+/*
+ * What a state knows of a task is a record. A worker keeps it from job to job,
+ * as TM__T_TASKS[key], until the task is gone. In the state that declared the
+ * task it goes with the last handle: there the table that finds it has weak
+ * values. All handles on a task share one record, which is their second user
+ * value; the first is the name.
+ */
 enum { RUN = 1, SETUP, NAMES, OPTIONS, SHARED, READY };
+enum { NAME = 1, RECORD };
+
+static char own_records;
 
 static tm__handle *check_task(lua_State *L, int index) {
   return tm__handle_check(L, index, TM__TASK);
 }
 
+/* Stack: pin (light userdata). */
+static int unpack_task(lua_State *L) {
+  const tm__pin *pin = lua_touserdata(L, 1);
+  const unsigned char *at = pin->bytes;
+  return tm__unpack(L, &at, at + pin->len, TM__UNPACK_STORE, 0);
+}
+
 /* Reads the code of a task that was declared elsewhere; pushes its
-   record. */
+   record. The pin holds the keys that it names until their handles are
+   made. */
 static void read_record(lua_State *L, const tm__handle *h) {
   tm__pin pin;
   tm_error e;
-  if (tm__store_pin(h->rt->store, h->key, &pin, &e)) tm__raise(L, &e);
-  lua_pushlstring(L, (const char *)pin.bytes, pin.len);
-  tm__store_unpin(h->rt->store, &pin);
-  size_t n;
+  lua_pushnil(L);
   int base = lua_gettop(L);
-  const unsigned char *at = (const unsigned char *)lua_tolstring(L, -1, &n);
-  tm__unpack(L, &at, at + n, TM__UNPACK_STORE, 0);
-  lua_settop(L, base + 4);
+  lua_pushcfunction(L, unpack_task);
+  lua_pushlightuserdata(L, &pin);
+  if (tm__store_pin(h->rt->store, h->key, &pin, &e)) tm__raise(L, &e);
+  int status = lua_pcall(L, 1, 4, 0);
+  tm__store_unpin(h->rt->store, &pin);
+  if (status != LUA_OK) lua_error(L);
   lua_createtable(L, 6, 0);
   for (int i = RUN; i <= OPTIONS; i++) {
     lua_pushvalue(L, base + i);
@@ -36,22 +53,35 @@ static void read_record(lua_State *L, const tm__handle *h) {
   lua_settop(L, base);
 }
 
-static void push_record(lua_State *L, const tm__handle *h) {
-  tm__state_table(L, TM__T_TASKS);
+static void push_records(lua_State *L, const tm__handle *h) {
+  if (tm__store_owner(h->rt->store, h->key) == tm__state_get(L)->uid)
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &own_records);
+  else
+    tm__state_table(L, TM__T_TASKS);
+}
+
+/* Pushes the record of the task at an index. */
+static void push_record(lua_State *L, int index) {
+  const tm__handle *h = lua_touserdata(L, index);
+  if (lua_getiuservalue(L, index, RECORD) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  push_records(L, h);
   if (lua_rawgeti(L, -1, (lua_Integer)h->key) != LUA_TTABLE) {
     lua_pop(L, 1);
+    tm__handle_sweep(L, TM__T_TASKS);
     read_record(L, h);
     lua_pushvalue(L, -1);
     lua_rawseti(L, -3, (lua_Integer)h->key);
   }
   lua_replace(L, -2);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, index, RECORD);
 }
 
 void tm__task_function(lua_State *L, int index) {
   index = lua_absindex(L, index);
-  const tm__handle *h = tm__handle_to(L, index, TM__TASK);
-  if (!h) return;
-  push_record(L, h);
+  if (!tm__handle_to(L, index, TM__TASK)) return;
+  push_record(L, index);
   int record = lua_gettop(L);
   if (lua_rawgeti(L, record, READY) == LUA_TNIL) {
     if (lua_rawgeti(L, record, SETUP) != LUA_TNIL) lua_call(L, 0, 0);
@@ -95,10 +125,13 @@ static void store_code(lua_State *L, int record, const tm__handle *h,
   push_parts(L, record, true);
   tm__pack_values(p, p->self + 1, 4);
   tm__pack_sections(p);
-  int status = tm__store_update(h->rt->store, h->key,
-                                p->buf.data + sizeof(tm__msg),
-                                p->buf.len - sizeof(tm__msg), &e);
-  if (status) tm__raise(L, &e);
+  tm__handle_drop_own(&p->keys, h);
+  tm__content c = {.bytes = p->buf.data + sizeof(tm__msg),
+                   .len = p->buf.len - sizeof(tm__msg),
+                   .keys = p->keys.list,
+                   .nkeys = p->keys.count};
+  if (tm__store_replace(h->rt->store, h->key, &c, &e)) tm__raise(L, &e);
+  p->keys.count = 0;
   tm__packer_rest(L, p);
   lua_settop(L, record);
 }
@@ -107,9 +140,9 @@ void tm__task_share(tm__packer *p, int index) {
   lua_State *L = p->L;
   int top = lua_gettop(L);
   const tm__handle *h = check_task(L, index);
-  push_record(L, h);
+  push_record(L, index);
   int record = lua_gettop(L);
-  lua_getiuservalue(L, index, 1);
+  lua_getiuservalue(L, index, NAME);
   const char *name = lua_tostring(L, -1);
   lua_insert(L, record++);
   if (lua_rawgeti(L, record, SHARED) == LUA_TNIL) {
@@ -143,12 +176,9 @@ static int task_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   lua_settop(L, 4);
-  if (tm__store_add(s->rt->store, TM__TASK, s->uid, "", 0, &key, &e))
-    return tm__raise(L, &e);
-  tm__handle_push(L, TM__TASK, key, 2);
+  tm__handle *h = tm__handle_push(L, TM__TASK, 0, 2);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
-  tm__state_table(L, TM__T_TASKS);
+  lua_setiuservalue(L, -2, NAME);
   lua_createtable(L, 6, 0);
   lua_pushvalue(L, 2);
   lua_rawseti(L, -2, RUN);
@@ -156,6 +186,13 @@ static int task_new(lua_State *L) {
   lua_rawseti(L, -2, SETUP);
   lua_pushvalue(L, 4);
   lua_rawseti(L, -2, OPTIONS);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, RECORD);
+  if (tm__store_add(s->rt->store, TM__TASK, s->uid, "", 0, &key, &e))
+    return tm__raise(L, &e);
+  h->key = key;
+  push_records(L, h);
+  lua_insert(L, -2);
   lua_rawseti(L, -2, (lua_Integer)key);
   lua_pop(L, 1);
   return 1;
@@ -170,17 +207,16 @@ static int task_call(lua_State *L) {
 
 static int task_tostring(lua_State *L) {
   check_task(L, 1);
-  lua_getiuservalue(L, 1, 1);
+  lua_getiuservalue(L, 1, NAME);
   lua_pushfstring(L, "tidemill.task '%s'", lua_tostring(L, -1));
   return 1;
 }
 
 /* task_info(value) -> name, options; nothing when it is no task */
 static int task_info(lua_State *L) {
-  const tm__handle *h = tm__handle_to(L, 1, TM__TASK);
-  if (!h) return 0;
-  lua_getiuservalue(L, 1, 1);
-  push_record(L, h);
+  if (!tm__handle_to(L, 1, TM__TASK)) return 0;
+  lua_getiuservalue(L, 1, NAME);
+  push_record(L, 1);
   lua_rawgeti(L, -1, OPTIONS);
   lua_replace(L, -2);
   return 2;
@@ -192,6 +228,7 @@ void tm__task_register(lua_State *L) {
   tm__handle_meta(L, TM__TASK, "tidemill.task");
   luaL_setfuncs(L, methods, 0);
   lua_pop(L, 1);
+  tm__handle_weak_table(L, &own_records);
   lua_pushcfunction(L, task_new);
   lua_setfield(L, -2, "new_task");
   lua_pushcfunction(L, task_info);

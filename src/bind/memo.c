@@ -16,23 +16,29 @@ void tm__memo_clear(tm__memo *m) {
     tm__memo_term(m);
     return;
   }
-  m->generation++;
   m->used = 0;
+  if (++m->generation >> (64 - TM__MEMO_BITS) == 0) return;
+  tm__memo_term(m); /* stamps would begin anew */
+}
+
+static bool current(const tm__memo *m, const tm__memo_entry *e) {
+  return e->stamp >> TM__MEMO_BITS == m->generation;
 }
 
 static tm__memo_entry *find(const tm__memo *m, uintptr_t key) {
-  size_t i = (size_t)tm__mix64(key) & (m->capacity - 1);
-  while (m->entries[i].generation == m->generation &&
-         m->entries[i].key != key)
-    i = (i + 1) & (m->capacity - 1);
+  enum { PAGE = 12, GRAIN = 4 };
+  size_t mask = m->capacity - 1;
+  size_t i = ((size_t)tm__mix64(key >> PAGE) + (key >> GRAIN)) & mask;
+  while (current(m, &m->entries[i]) && m->entries[i].key != key)
+    i = (i + 1) & mask;
   return &m->entries[i];
 }
 
 bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset) {
   if (!m->used) return false;
   const tm__memo_entry *e = find(m, key);
-  if (e->generation != m->generation) return false;
-  *offset = e->offset;
+  if (!current(m, e)) return false;
+  *offset = e->stamp & (((uint64_t)1 << TM__MEMO_BITS) - 1);
   return true;
 }
 
@@ -43,7 +49,7 @@ static bool grow(tm__memo *m) {
                               sizeof *bigger.entries);
   if (!bigger.entries) return false;
   for (size_t i = 0; i < m->capacity; i++)
-    if (m->entries[i].generation == m->generation)
+    if (current(m, &m->entries[i]))
       *find(&bigger, m->entries[i].key) = m->entries[i];
   tm__free(m->mem, m->entries);
   *m = bigger;
@@ -51,10 +57,10 @@ static bool grow(tm__memo *m) {
 }
 
 bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset) {
+  if (offset >> TM__MEMO_BITS) return false;
   if (m->used * 2 >= m->capacity && !grow(m)) return false;
-  *find(m, key) = (tm__memo_entry){.key = key,
-                                   .offset = offset,
-                                   .generation = m->generation};
+  *find(m, key) = (tm__memo_entry){
+      .key = key, .stamp = m->generation << TM__MEMO_BITS | offset};
   m->used++;
   return true;
 }

@@ -3,6 +3,10 @@
  *
  * A map from addresses to offsets with open addressing. Emptying it is one
  * increment: entries of an earlier generation count as free.
+ *
+ * Objects that were made one after the other lie side by side in memory, and
+ * are met in that order: so the addresses of a page go to neighbouring
+ * entries, and pages anywhere.
  */
 #ifndef TM_BIND_MEMO_H
 #define TM_BIND_MEMO_H
@@ -12,11 +16,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A stamp is the generation above, and below TM__MEMO_BITS bits of offset:
+   a TiB. */
 typedef struct tm__memo_entry {
   uintptr_t key;
-  uint64_t offset;
-  uint64_t generation;
+  uint64_t stamp;
 } tm__memo_entry;
+
+enum { TM__MEMO_BITS = 40 };
 
 typedef struct tm__memo {
   const tm__mem *mem;
@@ -33,7 +40,8 @@ void tm__memo_clear(tm__memo *m);
 /* False when the key is not known. */
 bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset);
 
-/* Adds a key that is not known; false when there is no memory. */
+/* Adds a key that is not known; false when there is no memory, or the offset
+   is too large. */
 bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset);
 
 #endif

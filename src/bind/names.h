@@ -7,21 +7,32 @@
  *   - a function that such a module exports, when it is a C function or was
  *     written in a file of a loaded module (what a script adds to a module
  *     is the script's own and travels by value);
- *   - a table that such a module exports and that is code: it holds a
- *     function or has a metatable (plain data travels by value);
- *   - a userdata that it exports (io.stdout).
+ *   - a table that such a module exports and that is code: it, or else its
+ *     metatable, holds functions of the module (plain data travels by
+ *     value, and so does a class that the script put there);
+ *   - a userdata that it exports (io.stdout), also a light one.
+ * Of the table of globals only the basic functions have names: the rest is
+ * the script's.
  */
 #ifndef TM_BIND_NAMES_H
 #define TM_BIND_NAMES_H
 
 #include "bind/bind.h"
 
-/* Reads package.loaded anew when modules were added. */
+/* Reads package.loaded anew when modules were added or loaded again. */
 void tm__names_refresh(lua_State *L);
 
 /* Pushes the name of the value at index, "module" or "module\0field", and
    answers true; or pushes nothing. */
-bool tm__name_find(lua_State *L, int index);
+bool tm__name_find(tm__state *s, lua_State *L, int index);
+
+/* The same for a C function of a standard library that is not to be found
+   under its name any more: a script put a function of its own there. */
+bool tm__name_find_replaced(lua_State *L, int index);
+
+/* To be called before the global whose name is at an index is set: when that
+   is a basic function, the state's own one keeps its name. */
+void tm__name_keep(lua_State *L, int index);
 
 /* Pushes the value of a name, requiring its module; raises when there is
    none. */

@@ -9,14 +9,8 @@
 
 /* ---- bytes ---- */
 
-static void no_memory(tm__packer *p) {
+void tm__pack_no_memory(tm__packer *p) {
   luaL_error(p->L, "not enough memory to send %s", tm__pack_root(p));
-}
-
-unsigned char *tm__pack_take(tm__packer *p, size_t n) {
-  unsigned char *at = tm__buf_take(&p->buf, n);
-  if (!at) no_memory(p);
-  return at;
 }
 
 void tm__pack_byte(tm__packer *p, int byte) {
@@ -25,7 +19,8 @@ void tm__pack_byte(tm__packer *p, int byte) {
 
 void tm__pack_u32(tm__packer *p, size_t x) {
   uint32_t word = (uint32_t)x;
-  if (x > UINT32_MAX) luaL_error(p->L, "%s is too large to send", tm__pack_root(p));
+  if (x > UINT32_MAX)
+    luaL_error(p->L, "%s is too large to send", tm__pack_root(p));
   memcpy(tm__pack_take(p, sizeof word), &word, sizeof word);
 }
 
@@ -46,10 +41,17 @@ static void put_word(tm__packer *p, int tag, const void *word) {
 
 /* ---- what was written before ---- */
 
+/* The section that holds an offset; -1: the values do. */
 static int section_of(const tm__packer *p, uint64_t offset) {
-  for (int i = p->nsections - 1; i >= 0; i--)
-    if (offset >= p->sections[i].begin) return i;
-  return -1;
+  int low = 0, high = p->nsections; /* sections below low begin before it */
+  while (low < high) {
+    int middle = low + (high - low) / 2;
+    if (offset >= p->sections[middle].begin)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low - 1;
 }
 
 /* Two parts of the message share something: neither can be skipped. */
@@ -66,9 +68,15 @@ void tm__pack_share(tm__packer *p, uint64_t target) {
   entangle(p, target);
 }
 
+bool tm__pack_find(const tm__packer *p, const void *object, uint64_t *at) {
+  if (!tm__memo_get(&p->memo, (uintptr_t)object, at)) return false;
+  *at += p->origin;
+  return true;
+}
+
 bool tm__pack_ref(tm__packer *p, const void *object) {
   uint64_t target;
-  if (!tm__memo_get(&p->memo, (uintptr_t)object, &target)) return false;
+  if (!tm__pack_find(p, object, &target)) return false;
   tm__pack_share(p, target);
   uint64_t back = p->buf.len - target;
   put_word(p, TAG_REF, &back);
@@ -76,7 +84,8 @@ bool tm__pack_ref(tm__packer *p, const void *object) {
 }
 
 void tm__pack_note(tm__packer *p, const void *object) {
-  if (!tm__memo_put(&p->memo, (uintptr_t)object, p->buf.len)) no_memory(p);
+  uint64_t at = p->buf.len - p->origin;
+  if (!tm__memo_put(&p->memo, (uintptr_t)object, at)) tm__pack_no_memory(p);
 }
 
 /* ---- bodies put off ---- */
@@ -118,6 +127,11 @@ void tm__pack_drain(tm__packer *p) {
       tm__pack_body(p, index);
     lua_pop(L, 1);
   }
+}
+
+/* What an object is rebuilt from must be whole when it is read. */
+bool tm__pack_later(const tm__packer *p) {
+  return p->depth >= TM__DEEPEST && !p->rebuilding;
 }
 
 /* ---- tables ---- */
@@ -212,9 +226,10 @@ static void pack_table(tm__packer *p, int index) {
   const void *object = lua_topointer(L, index);
   bool meta = false;
   if (tm__pack_ref(p, object)) return;
+  tm__checkstack(L, 16);
   if (tm__pack_special(p, index, &meta)) return;
   tm__pack_note(p, object);
-  bool later = p->depth >= TM__DEEPEST;
+  bool later = tm__pack_later(p);
   unsigned char *head = tm__pack_take(p, 2);
   head[0] = TAG_TABLE;
   head[1] = (unsigned char)((meta ? FLAG_META : 0) | (later ? FLAG_LATER : 0));
@@ -260,8 +275,7 @@ static void pack_string(tm__packer *p, int index) {
 
 void tm__pack_value(tm__packer *p, int index) {
   lua_State *L = p->L;
-  p->depth++;
-  tm__checkstack(L, 12);
+  if (++p->depth > TM__TOO_DEEP) tm__pack_cannot(p, "nested too deeply");
   switch (lua_type(L, index)) {
     case LUA_TNIL: tm__pack_byte(p, TAG_NIL); break;
     case LUA_TBOOLEAN:
@@ -273,22 +287,27 @@ void tm__pack_value(tm__packer *p, int index) {
     case LUA_TFUNCTION: tm__pack_function(p, index); break;
     case LUA_TUSERDATA: tm__pack_userdata(p, index); break;
     case LUA_TTHREAD: tm__pack_cannot(p, "a coroutine"); break;
-    default: tm__pack_cannot(p, "a light userdata");
+    default:
+      if (!tm__pack_name(p, index)) tm__pack_cannot(p, "a light userdata");
   }
   p->depth--;
 }
 
-bool tm__pack_name(tm__packer *p, int index) {
+void tm__pack_put_name(tm__packer *p) {
   size_t n;
-  if (!p->names_fresh) {
-    tm__names_refresh(p->L);
-    p->names_fresh = true;
-  }
-  if (!tm__name_find(p->L, index)) return false;
   const char *name = lua_tolstring(p->L, -1, &n);
   tm__pack_byte(p, TAG_NAME);
   tm__pack_text(p, name, n);
   lua_pop(p->L, 1);
+}
+
+bool tm__pack_name(tm__packer *p, int index) {
+  if (!p->names_fresh) {
+    tm__names_refresh(p->L);
+    p->names_fresh = true;
+  }
+  if (!tm__name_find(p->state, p->L, index)) return false;
+  tm__pack_put_name(p);
   return true;
 }
 
@@ -311,9 +330,10 @@ void tm__pack_again(tm__packer *p) {
 
 static void pack_list(tm__packer *p, int first, int n) {
   p->start = p->buf.len;
-  p->depth = 0;
+  p->depth = p->rebuilding = 0;
   tm__pack_byte(p, p->more ? MESSAGE_MORE : 0);
   if (p->more) tm__pack_u64(p, 0); /* where the sections are */
+  p->origin = p->buf.len;
   if (n < 255) {
     tm__pack_byte(p, n);
   } else {
@@ -324,20 +344,23 @@ static void pack_list(tm__packer *p, int first, int n) {
   if (p->ndeferred) tm__pack_drain(p);
 }
 
-/* A message that turns out to need sections is begun once more with room
-   for saying where they are. */
+/* A message that turns out to need sections gets room for saying where they
+   are. What is written refers back by distances, and so can be moved. */
 void tm__pack_values(tm__packer *p, int first, int n) {
+  enum { ROOM = 8 };
   pack_list(p, first, n);
   if (p->more || p->code != p || !p->nfound) return;
-  p->buf.len = p->start;
-  p->ndeferred = p->done_deferred = 0;
-  tm__memo_clear(&p->memo);
+  size_t len = p->buf.len - p->origin;
+  tm__pack_take(p, ROOM);
+  unsigned char *values = p->buf.data + p->origin;
+  memmove(values + ROOM, values, len);
+  p->buf.data[p->start] = MESSAGE_MORE;
+  p->origin += ROOM;
   p->more = true;
-  pack_list(p, first, n);
 }
 
 tm__msg *tm__pack_seal(tm__packer *p) {
-  if (p->buf.len < sizeof(tm__msg)) no_memory(p);
+  if (p->buf.len < sizeof(tm__msg)) tm__pack_no_memory(p);
   return tm__msg_seal(&p->buf, &p->keys);
 }
 
@@ -361,9 +384,11 @@ static int packer_gc(lua_State *L) {
 }
 
 static tm__packer *packer_new(lua_State *L, tm__state *s) {
-  tm__packer *p = lua_newuserdatauv(L, sizeof *p, 3);
+  tm__packer *p = lua_newuserdatauv(L, sizeof *p, 4);
   const tm__mem *mem = &s->rt->mem;
   *p = (tm__packer){0};
+  lua_pushliteral(L, "__index");
+  lua_setiuservalue(L, -2, 4);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key) != LUA_TTABLE) {
     lua_pop(L, 1);
     lua_createtable(L, 0, 1);
@@ -402,16 +427,19 @@ tm__packer *tm__packer_push(lua_State *L, tm__packer *code) {
   p->L = L;
   p->self = lua_gettop(L);
   p->code = code ? code : p;
+  lua_pushglobaltable(L);
+  p->globals_table = lua_topointer(L, -1);
+  lua_pop(L, 1);
   p->globals = true;
   p->reader = 0;
   p->names_fresh = p->more = false;
-  p->depth = p->ndeferred = p->done_deferred = 0;
+  p->depth = p->rebuilding = p->ndeferred = p->done_deferred = 0;
   p->nfound = p->nsections = 0;
   p->crumb = NULL;
   p->item_of = NULL;
   memcpy(p->root, "the value", sizeof "the value");
   tm__memo_clear(&p->memo);
-  if (!tm__msg_open(&p->buf)) no_memory(p);
+  if (!tm__msg_open(&p->buf)) tm__pack_no_memory(p);
   return p;
 }
 

@@ -18,7 +18,9 @@
 /* One step from the value that was given to the one that is packed. */
 typedef struct tm__crumb {
   const struct tm__crumb *up;
-  enum { CRUMB_KEY, CRUMB_META, CRUMB_UPVALUE, CRUMB_CLASS, CRUMB_REBUILT } kind;
+  enum {
+    CRUMB_KEY, CRUMB_META, CRUMB_UPVALUE, CRUMB_CLASS, CRUMB_REBUILT
+  } kind;
   int index;        /* stack index of the key or the function */
   const char *text; /* name of the upvalue */
 } tm__crumb;
@@ -47,11 +49,15 @@ struct tm__packer {
   bool names_fresh;
   bool more;        /* the message has sections */
   uint64_t start;   /* of the message in buf */
-  int self;         /* stack index of the userdata */
+  uint64_t origin;  /* of its values: the memo counts from here */
+  const void *globals_table;
+  int self;         /* stack index of the userdata; its user values: sections
+                       found, bodies put off, anchors, the string __index */
   int depth;
-  int ndeferred;    /* in the second user value */
+  int rebuilding; /* in how many __tidemill_send we are */
+  int ndeferred;
   int done_deferred;
-  int nfound;       /* sections found: in the first user value */
+  int nfound;
   tm__section *sections;
   int nsections, cap_sections;
   const tm__crumb *crumb;
@@ -101,6 +107,8 @@ void tm__pack_metatable(tm__packer *p, int index);
 void tm__pack_defer(tm__packer *p, int index);
 void tm__pack_drain(tm__packer *p);
 void tm__pack_anchor(tm__packer *p, int index);
+bool tm__pack_later(const tm__packer *p);
+bool tm__pack_find(const tm__packer *p, const void *object, uint64_t *at);
 bool tm__pack_ref(tm__packer *p, const void *object);
 void tm__pack_share(tm__packer *p, uint64_t target);
 void tm__pack_note(tm__packer *p, const void *object);
@@ -110,8 +118,11 @@ void tm__pack_class(tm__packer *p, int index);
 /* Pushes the list of the globals' names found by a packer. */
 void tm__pack_push_names(tm__packer *p);
 
+/* Writes the name at the top of the stack, and pops it. */
+void tm__pack_put_name(tm__packer *p);
+/* Writes the name of the value at index; false when it has none. */
 bool tm__pack_name(tm__packer *p, int index);
-unsigned char *tm__pack_take(tm__packer *p, size_t n);
+void tm__pack_no_memory(tm__packer *p);
 void tm__pack_byte(tm__packer *p, int byte);
 void tm__pack_u32(tm__packer *p, size_t x);
 void tm__pack_u64(tm__packer *p, uint64_t x);
@@ -119,6 +130,12 @@ void tm__pack_text(tm__packer *p, const char *s, size_t n);
 
 /* The root in words. */
 const char *tm__pack_root(tm__packer *p);
+
+static inline unsigned char *tm__pack_take(tm__packer *p, size_t n) {
+  unsigned char *at = tm__buf_take(&p->buf, n);
+  if (!at) tm__pack_no_memory(p);
+  return at;
+}
 
 /* Raises the error for a value that cannot travel: "<path> is <what>". */
 int tm__pack_cannot(tm__packer *p, const char *what);

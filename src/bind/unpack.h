@@ -20,7 +20,8 @@ enum tm__unpack_mode {
  * that takes part (what __tidemill_send named).
  *
  * For TM__UNPACK_JOB a table is at stack index context; globals are noted
- * there as name, hash, value, and classes are kept alive by it.
+ * there as name, hash, value from 1 on (3 times their number at 0, and where
+ * under the name), and classes are kept alive by it.
  */
 int tm__unpack(lua_State *L, const unsigned char **at,
                const unsigned char *end, int mode, int context);
