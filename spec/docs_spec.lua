@@ -98,6 +98,12 @@ end
 local methods = sorted(core.pool_meta.__index, public)
 local result_methods = sorted(require("tidemill.result").Result, public)
 local counter_methods = sorted(getmetatable(tm.Counter()).__index, public)
+local array_methods = sorted(core.array_methods, function(name)
+  return type(core.array_methods[name]) == "function"
+end)
+local array_fields = sorted(core.array_methods, function(name)
+  return type(core.array_methods[name]) ~= "function"
+end)
 local pool_options = sorted(upvalue_of(tm.Pool, "pool_options"))
 local call_options = sorted(upvalue_of(options.read, "declared"))
 local task_fields = upvalue_of(tm.task, "TASK_FIELDS")
@@ -167,6 +173,15 @@ describe("results, counters and tasks", function()
   end)
 end)
 
+describe("arrays", function()
+  it("have their methods and fields in core.d.lua and in the README", function()
+    check_functions("Array:", array_methods)
+    check_readme(array_methods)
+    check_fields("tidemill.array", array_fields)
+    check_readme(array_fields)
+  end)
+end)
+
 describe("tm.cpus", function()
   it("has its fields in core.d.lua and in the README", function()
     local fields = sorted(tm.cpus())
@@ -204,7 +219,8 @@ describe("core.d.lua", function()
   it("describes nothing that is not there", function()
     local known = { tm = tm, Pool = core.pool_meta.__index,
                     Result = require("tidemill.result").Result,
-                    Counter = getmetatable(tm.Counter()).__index }
+                    Counter = getmetatable(tm.Counter()).__index,
+                    Array = core.array_methods }
     for full in pairs(documented) do
       local owner, name = full:match("^(%a+)[.:]([%w_]+)$")
       assert.is_function(known[owner] and known[owner][name], full)

@@ -39,7 +39,7 @@ describe("no_parallel as a guard", function()
       error "left"
     end)
     assert.is_true(tm.parallel_enabled())
-    while true do
+    while true do -- luacheck: ignore 512
       local _ <close> = tm.no_parallel()
       break
     end

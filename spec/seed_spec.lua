@@ -127,9 +127,17 @@ describe("without a seed", function()
     assert.not_equal(list[1], list[2])
   end)
 
-  it("pools draw different numbers", function()
-    local first, second = draws("thread", 1, 5), draws("thread", 1, 5)
-    assert.equal(10, distinct(table.move(second, 1, 5, 6, first)))
+  it("pools that follow each other draw different numbers", function()
+    local all = {}
+    for _ = 1, 10 do
+      table.move(draws("thread", 1, 5), 1, 5, #all + 1, all)
+    end
+    assert.equal(50, distinct(all))
+  end)
+
+  it("so do workers that replace each other", function()
+    local pool <close> = tm.Pool { workers = 1, max_tasks_per_child = 1 }
+    assert.equal(10, distinct(pool:map(draw, tm.range(10), 1)))
   end)
 
   it("a worker draws on after a seeded job, not from the seed", function()

@@ -7,7 +7,7 @@ local faults = require "spec.support.faults"
 
 local coroutine, os, pcall, setmetatable, xpcall =
   coroutine, os, pcall, setmetatable, xpcall
-local error = error
+local error, ipairs, tostring = error, ipairs, tostring
 
 local function loop() while true do end end -- luacheck: ignore
 local function five() return 5 end
@@ -231,6 +231,27 @@ for _, kind in ipairs(pools.concurrent) do
         result:wait()
         assert.is_false(result:cancel())
         assert.equal(5, result:get())
+      end)
+
+      it("at any moment, says so and keeps what is right", function()
+        for _ = 1, 60 do
+          local results = {}
+          for k = 1, 10 do
+            results[k] = pool:map_async(function(i) return { i } end,
+              tm.range(50))
+          end
+          for k = 1, 10, 2 do results[k]:cancel() end
+          for _, result in ipairs(results) do
+            local ok, got = pcall(result.get, result)
+            if not ok then
+              assert.equal("cancelled", got.kind, tostring(got))
+              got = got.results
+            end
+            for i = 1, 50 do
+              assert.equal(i, got[i] == nil and not ok and i or got[i][1])
+            end
+          end
+        end
       end)
 
       it("takes nested calls along", function()

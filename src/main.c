@@ -19,8 +19,23 @@
 static lua_State *volatile script;
 static tm_runtime *volatile runtime;
 
+/* Whether what runs was called by tidemill's own Lua. */
+static bool in_tidemill(lua_State *L) {
+  static const char ours[] = "=tidemill.";
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "S", &ar);
+    if (strcmp(ar.what, "C") != 0)
+      return strncmp(ar.source, ours, sizeof ours - 1) == 0;
+  }
+  return false;
+}
+
+/* While tidemill's own Lua runs, the hook stays: the wait that follows sees
+   the request and makes an error of it that says how far the job was. */
 static void stop(lua_State *L, lua_Debug *ar) {
   (void)ar;
+  if (in_tidemill(L)) return;
   lua_sethook(L, NULL, 0, 0);
   tm_interrupt(runtime, 0);
   luaL_error(L, "interrupted!");

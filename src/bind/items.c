@@ -53,18 +53,29 @@ void tm__items_seed(lua_State *L, tm__state *s, int64_t seed, uint64_t i) {
   lua_pop(L, 1);
 }
 
+/* How many elements a tuple has: its n when it has one, else its length. */
+static lua_Integer tuple_length(lua_State *L, int tuple) {
+  int whole = 1;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, tuple);
+  if (lua_getfield(L, tuple, "n") != LUA_TNIL) {
+    n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : -1;
+    if (!whole || n < 0 || n > MOST_ARGUMENTS)
+      luaL_error(L, "the 'n' of a table of arguments is %s, not a count of "
+                    "arguments", luaL_tolstring(L, -1, NULL));
+  }
+  lua_pop(L, 1);
+  if (n > MOST_ARGUMENTS) luaL_error(L, "too many arguments (%I)", n);
+  return n;
+}
+
 int tm__items_spread(lua_State *L) {
   int tuple = lua_gettop(L);
   if (!lua_istable(L, tuple))
     return luaL_error(L, "starmap expects a table of arguments as each item "
                          "(got a %s)", luaL_typename(L, tuple));
-  lua_getfield(L, tuple, "n");
-  lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1)
-                                       : (lua_Integer)lua_rawlen(L, tuple);
-  lua_pop(L, 1);
-  if (n < 0 || n > MOST_ARGUMENTS) return luaL_error(L, "too many arguments (%I)", n);
+  lua_Integer n = tuple_length(L, tuple);
   luaL_checkstack(L, (int)n + 4, "too many arguments");
-  for (lua_Integer i = 1; i <= n; i++) lua_rawgeti(L, tuple, i);
+  for (lua_Integer i = 1; i <= n; i++) lua_geti(L, tuple, i);
   lua_remove(L, tuple);
   return (int)n;
 }
@@ -98,10 +109,10 @@ static int run_items(lua_State *L) {
   tm__piece *p = r->piece;
   const tm__spec *spec = &p->job->spec;
   int wanted = spec->all ? LUA_MULTRET : 1;
+  r->begin = p->out.len;
   for (uint64_t i = next_of(p); i < p->last; i++) {
     if (tm__job_skips(p->job, i)) break;
     if (i > p->first && tm__piece_over(p)) break;
-    r->begin = p->out.len;
     if (spec->seeded) tm__items_seed(L, r->state, spec->seed, i);
     lua_pushvalue(L, 3);
     int n = r->ops->arguments(L, p, i);
@@ -115,10 +126,13 @@ static int run_items(lua_State *L) {
                    lua_gettop(L) - TM__ITEMS_B);
     r->sending = false;
     lua_settop(L, TM__ITEMS_B);
+    r->begin = p->out.len; /* the hook may raise where we return, too */
     advance(p);
   }
   return 0;
 }
+
+const lua_CFunction tm__items_runner = run_items;
 
 /* Stack: run, {value, traceback}, nil, a, b. */
 static int write_failure(lua_State *L) {
@@ -187,7 +201,7 @@ static bool run_some(lua_State *L, run *r, int base) {
   tm__unwind_disarm(r->state);
   if (status == LUA_OK) return false;
   uint64_t item = next_of(p);
-  if (!record_failure(L, r, base)) return false;
+  if (item == p->last || !record_failure(L, r, base)) return false;
   tm__unwind_disarm(r->state);
   advance(p);
   return item + 1 < p->last && !tm__job_skips(p->job, item + 1);

@@ -32,6 +32,9 @@ void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
 void tm__items_lend(tm__piece *p, tm__packer *packer);
 void tm__items_recover(tm__piece *p, tm__packer *packer);
 
+/* The C function that calls tasks: tracebacks end above it. */
+extern const lua_CFunction tm__items_runner;
+
 /* Seeds math.random for item i (from 0) of a job with seed s. */
 void tm__items_seed(lua_State *L, tm__state *s, int64_t seed, uint64_t i);
 

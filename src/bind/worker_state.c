@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bind/items.h"
 #include "bind/module.h"
 #include "bind/unwind.h"
 
@@ -76,6 +77,7 @@ static int prepare(lua_State *L) {
   luaL_openlibs(L);
   tm__module_preload(L, w->pool->rt, w);
   tm__unwind_coroutines(L);
+  tm__items_seed(L, tm__state_get(L), (int64_t)tm__entropy(), 0);
   lua_pushcfunction(L, whole_print);
   lua_setglobal(L, "print");
   lua_getglobal(L, LUA_OSLIBNAME);
