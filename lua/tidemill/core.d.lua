@@ -8,13 +8,14 @@
 ---
 --- Threads. Each worker has a Lua state of its own, and every state may call
 --- every function. What a comment calls "the script" is the state that calls.
---- Pools and results belong to their state and cannot be sent; keys, counters
---- and tasks can.
+--- Pools and results belong to their state and cannot be sent; keys, counters,
+--- tasks and arrays can.
 ---
 --- Units. Times are seconds, as numbers; sizes are bytes. Items, workers and
 --- whatever else is counted are counted from 1.
 ---@class tidemill
 ---@field version string of the library, e.g. "0.1.0"
+---@field array tidemill.array_maker makes arrays
 ---@field config tidemill.config the settings in force; read-only
 local tm = {}
 
@@ -103,12 +104,16 @@ function tm.parallel_enabled() end
 ---@field errors? "raise"|"collect" "raise", the first error by item order,
 ---  unless given; "collect" puts errors where their results would be
 ---@field name? string of the task, for errors and progress
----@field out? table for arrays, which this version lacks: an error
+---@field out? tidemill.array takes the results of a map, numbers, which are
+---  not gathered in a table then; it has an element for each item, and is what
+---  the map returns. Not for `apply` and `imap`, nor with `errors = "collect"`
 local options = {}
 
---- Items are a sequence (up to its n, when it has one), a `tm.range`, or an
---- iterator function that needs no arguments and ends with nil.
----@alias tidemill.items table|tidemill.range|fun():any
+--- Items are a sequence (up to its n, when it has one), a `tm.range`, an array
+--- (its elements, those of c128 as two arguments; with two or more dimensions
+--- views of its rows), or an iterator function that needs no arguments and ends
+--- with nil.
+---@alias tidemill.items table|tidemill.range|tidemill.array|fun():any
 
 --- What a map returns: the first result of each item in item order, and n, so
 --- that a nil keeps its place.
@@ -366,6 +371,139 @@ function tm.glob_remove(key) end
 ---@param ... string names of attributes
 ---@return fun(class:table):table decorator returns its class
 function tm.glob_store_attributes(...) end
+
+-- ---- arrays --------------------------------------------------------------
+
+--- Types of elements: 64- and 32-bit floats, 64- and 32-bit integers, bytes,
+--- and pairs of 64-bit floats.
+---@alias tidemill.dtype "f64"|"f32"|"i64"|"i32"|"u8"|"c128"
+
+--- A block of numbers of one type, in memory that all workers share. It is sent
+--- by handle, never copied; a write is seen by all. Writing one element from
+--- two workers at once is the tasks' own affair.
+---
+--- `a[i]`, for i from 1 to `#a`, is an element, or with two or more dimensions a
+--- view of a row; an index out of bounds is an error, so that `ipairs` does not
+--- end (`pairs` and `iter` do). An element of a c128 array is two numbers: read
+--- it with `get` and write it with `set`. `a[i] = row` copies an array of the
+--- row's shape. `==` says whether both are the same elements of the same memory
+--- in the same shape.
+---
+--- A number that an integer type does not hold exactly, or an integer that a
+--- float type would round, is an error. A float goes into f32 rounded.
+---
+--- Methods that change the array return it. Wherever x is a number, c128 takes
+--- a second one, the imaginary part, and gives two.
+---@class tidemill.array
+---@field dtype tidemill.dtype
+---@field shape integer[] a fresh table
+---@field size integer elements in all
+---@field rank integer dimensions, 1 to 8
+---@field readonly boolean true of a mapped file, and of its views
+---@operator len: integer
+---@field [integer] any
+local Array = {}
+
+--- `tm.array(dtype, n)` and `tm.array(dtype, {n, m, ...})` make zeros of that
+--- shape. `tm.array(values)` and `tm.array(values, dtype)` take the values of a
+--- table, or tables of tables; f64 unless a type is given. So what comes first
+--- decides: after a type stands a shape, after values a type. Values of c128
+--- are pairs {re, im}, as `totable` writes them. An array that does not fit in
+--- memory is an error.
+---@class tidemill.array_maker
+---@field load fun(path:string, options?:{mmap:boolean}):tidemill.array tm.load
+---@overload fun(dtype:tidemill.dtype, shape:integer|integer[]):tidemill.array
+---@overload fun(values:table, dtype?:tidemill.dtype):tidemill.array
+local array_maker = {}
+
+--- Reads an array from a file in NumPy's .npy format (versions 1 to 3,
+--- little-endian; elements in Fortran order are put in C order). With
+--- {mmap = true} the file itself is the memory: read-only, one mapping for all
+--- workers, each page read when it is first looked at. A file that is
+--- malformed, or cut short, is an error. Do not cut a mapped file short.
+---@param path string
+---@param options? {mmap:boolean}
+---@return tidemill.array
+function tm.load(path, options) end
+
+--- Writes a .npy file (version 1.0). It appears when it is complete, in the
+--- place of one that was there.
+---@param path string
+---@return tidemill.array self
+function Array:save(path) end
+
+--- The element at these indices; of fewer indices than dimensions, a view.
+---@param ... integer
+---@return any element two numbers of c128
+function Array:get(...) end
+
+--- Writes an element: all indices, then the value.
+---@param ... number
+---@return tidemill.array self
+function Array:set(...) end
+
+--- Rows (or elements) first to last, in the same memory.
+---@param first? integer 1 unless given
+---@param last? integer `#a` unless given; first - 1 for none
+---@return tidemill.array
+function Array:view(first, last) end
+
+--- The same elements in another shape, in the same memory.
+---@param ... integer|integer[] extents, or one table of them
+---@return tidemill.array
+function Array:reshape(...) end
+
+--- A copy in memory of its own, also in another type.
+---@param dtype? tidemill.dtype
+---@return tidemill.array
+function Array:copy(dtype) end
+
+--- The elements as nested tables; those of c128 as {re, im}.
+---@return table
+function Array:totable() end
+
+--- For a generic for, as `pairs(a)`: i and `a[i]`; or i, re, im.
+---@return function, tidemill.array, integer
+function Array:iter() end
+
+--- Sets all elements.
+---@param x number
+---@param im? number of c128
+---@return tidemill.array self
+function Array:fill(x, im) end
+
+--- Adds a number to each element, or the elements of an array of the same type
+--- and shape. Integers that would overflow are an error, and nothing changes.
+---@param x number|tidemill.array
+---@param im? number of c128
+---@return tidemill.array self
+function Array:add(x, im) end
+
+--- Multiplies each element, as `add` adds.
+---@param x number
+---@param im? number of c128
+---@return tidemill.array self
+function Array:scale(x, im) end
+
+--- The sum of all elements. Floats are added in pairs, in double precision, in an
+--- order that depends on their number alone: the same elements give the same
+--- bits. Integers that would overflow are an error.
+---@return number
+function Array:sum() end
+
+--- The sum of a[i] * b[i] over all elements, as `sum` adds; for c128 of the
+--- conjugate of a[i] times b[i].
+---@param b tidemill.array of the same type and shape
+---@return number
+function Array:dot(b) end
+
+--- The least element; nan if any is. Not of c128, nor of no elements.
+---@return number
+function Array:min() end
+
+--- The greatest element; nan if any is. Not of c128, nor of no elements.
+---@return number
+function Array:max() end
 
 -- ---- counters ------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 --- init.lua: the module `tidemill`
 
 local core = require "tidemill.core"
+local npy = require "tidemill.npy"
 local options = require "tidemill.options"
 local pool = require "tidemill.pool"
 local range = require "tidemill.range"
@@ -17,6 +18,8 @@ local tm = {
   parallel_enabled = pool.parallel_enabled,
   poll = result.poll,
   range = range.new,
+  load = npy.load,
+  array = setmetatable({ load = npy.load }, { __call = core.array }),
   glob_store = core.glob_store,
   glob_read = core.glob_read,
   glob_update = core.glob_update,
@@ -75,9 +78,24 @@ end
 
 local EVERY <const>, MESSAGE <const> = 10, "Count: {}"
 
+local COUNTER_FIELDS = { "print_every", "print_message" }
+
 local function counter_fields(every, message)
   if type(every) ~= "table" then return every, message end
+  for name in pairs(every) do
+    if name ~= 1 and name ~= 2 and name ~= "print_every" and
+       name ~= "print_message" then
+      options.unknown(name, COUNTER_FIELDS, 3)
+    end
+  end
   return every.print_every or every[1], every.print_message or every[2]
+end
+
+--- Whether a message says how many: its text is another for another count.
+local function shows_number(message)
+  if message:find("{}", 1, true) then return true end
+  local ok, one = pcall(string.format, message, 1)
+  return ok and one ~= message:format(2)
 end
 
 --- A count that all workers share. Each time a multiple of print_every is
@@ -92,10 +110,9 @@ function tm.Counter(print_every, print_message)
   if message == nil then message = MESSAGE end
   every = options.check("print_every", every, "whole", 2)
   message = options.check("print_message", message, "string", 2)
-  if not message:find("{}", 1, true) and
-     not pcall(string.format, message, 0) then
-    error(("option 'print_message' must take one number (got %q)")
-      :format(message), 2)
+  if not shows_number(message) then
+    error(("option 'print_message' must have a place for the number, {} or "
+      .. "a format such as %%d (got %q)"):format(message), 2)
   end
   return core.new_counter(every, message)
 end
@@ -151,7 +168,8 @@ function tm.start_log_file(path)
     error(("bad argument #1 to 'start_log_file' (string expected, got %s)")
       :format(type(path)), 2)
   end
-  core.log_open(path)
+  local ok, err = pcall(core.log_open, path)
+  if not ok then error(err, 2) end
 end
 
 -- ---- stored attributes ---------------------------------------------------

@@ -1,14 +1,20 @@
 --- items.lua: what a pool's method is given to work on
 ---
---- Items are a sequence (up to its `n` when it has one), a tm.range, or an
---- iterator function.
+--- Items are a sequence (up to its `n` when it has one), a tm.range, an array
+--- (its elements, or its rows), or an iterator function.
 
+local core = require "tidemill.core"
 local options = require "tidemill.options"
 local Range = require("tidemill.range").Range
 
 local items = {}
 
-local function length(t, method, level)
+--- How many items (or arguments) a table has: its n, or its length.
+---@param t table
+---@param method string for messages
+---@param level integer of errors, counted from the caller as error does
+---@return integer
+function items.length(t, method, level)
   local n = t.n
   if n == nil then return #t end
   local whole = math.type(n) == "integer" and n or
@@ -19,8 +25,8 @@ local function length(t, method, level)
 end
 
 local function wrong(given, method, level)
-  error(("bad argument #2 to '%s' (a sequence, a tm.range or an iterator "
-    .. "function expected, got %s)"):format(method, type(given)), level + 1)
+  error(("bad argument #2 to '%s' (a sequence, a tm.range, an array or an "
+    .. "iterator function expected, got %s)"):format(method, type(given)), level + 1)
 end
 
 --- pool:map(f, pairs(t)) passes next where the items go and t where the
@@ -34,18 +40,19 @@ local function check_triplet(given, extra, method, level)
     .. "that needs no arguments"):format(method), level + 1)
 end
 
---- Which of the three it is.
+--- Which of the four it is.
 ---@param given any
 ---@param extra integer how many arguments came after the options
 ---@param method string for messages
 ---@param level integer of errors, counted from the caller as error does
----@return "sequence"|"range"|"iterator" kind, integer|nil n
+---@return "sequence"|"range"|"array"|"iterator" kind, integer|nil n
 function items.kind(given, extra, method, level)
   check_triplet(given, extra, method, level + 1)
   if type(given) == "table" then
     if getmetatable(given) == Range then return "range", given.n end
-    return "sequence", length(given, method, level + 1)
+    return "sequence", (items.length(given, method, level + 1))
   end
+  if core.is_array(given) then return "array", #given end
   if not options.callable(given) then wrong(given, method, level + 1) end
   return "iterator"
 end
@@ -74,6 +81,13 @@ function items.source(given, kind, n)
     return function()
       local v = given()
       return v, v ~= nil
+    end
+  end
+  if kind == "array" and given.dtype == "c128" and given.rank == 1 then
+    return function()
+      i = i + 1
+      if i > n then return nil, false end
+      return { given:get(i) }, true
     end
   end
   return function()

@@ -1,8 +1,12 @@
 --- options.lua: the options that pool methods take, checked
 
+local core = require "tidemill.core"
 local nearest = require "tidemill.nearest"
 
 local options = {}
+
+--- Longer than anybody waits, and short enough to be counted in ns.
+local MOST_SECONDS <const> = 1e9
 
 local function is_whole(x, least)
   local n = math.type(x) == "integer" and x or
@@ -28,7 +32,8 @@ local kinds = {
     return is_whole(x, math.mininteger)
   end },
   seconds = { "a number of seconds above 0", function(x)
-    return type(x) == "number" and x > 0 and x or nil
+    if type(x) ~= "number" or x ~= x or x <= 0 then return nil end
+    return math.min(x, MOST_SECONDS)
   end },
   callable = { "a function", function(x)
     return options.callable(x) and x or nil
@@ -37,6 +42,7 @@ local kinds = {
   string = { "a string", function(x)
     return type(x) == "string" and x or nil
   end },
+  array = { "an array", function(x) return core.is_array(x) and x or nil end },
   errors = { '"raise" or "collect"', function(x)
     return (x == "raise" or x == "collect") and x or nil
   end },
@@ -82,10 +88,6 @@ function options.check(name, value, kind, level)
     if type(value) == "boolean" then return value end
     error(("option '%s' must be %s (got %s)"):format(name, boolean,
       show(value)), level + 1)
-  end
-  if kind == "array" then
-    error("option 'out' takes an array; this version has none yet",
-      level + 1)
   end
   local found = kinds[kind][2](value)
   if found == nil then

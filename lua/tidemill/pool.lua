@@ -63,6 +63,31 @@ local function progress_line(o, spec, total)
   }
 end
 
+--- Where results go, before anything runs.
+local function check_out(out, o, n, method)
+  if not out then return end
+  local why
+  if not n then
+    why = ("'%s' has none"):format(method)
+  elseif o.errors == "collect" then
+    why = "with errors = \"collect\" there is no place for errors in it"
+  elseif out.readonly then
+    why = "the array is read-only"
+  elseif out.dtype == "c128" then
+    why = "a result is one number, a c128 element two"
+  elseif out.size ~= n then
+    why = ("it needs an element for each of the %d items (got %d)")
+      :format(n, out.size)
+  end
+  if why then error("option 'out': " .. why, 4) end
+end
+
+local function check_tuples(kind, method)
+  if kind ~= "array" then return end
+  error(("%s takes a table of arguments as each item, not an array; use map")
+    :format(method), 4)
+end
+
 local function submit(self, f, list, n, spec, method)
   if core.pool_state(self) ~= "open" and not core.in_worker() then
     error(("%s: the pool is closed"):format(method), 4)
@@ -81,7 +106,9 @@ local function start_map(self, method, spread, f, given, opts, ...)
   elseif kind == "range" then
     list, spec.first, spec.step = nil, given.first, given.step
   end
-  spec.spread = spread
+  check_out(o.out, o, n, method)
+  if spread then check_tuples(kind, method) end
+  spec.spread, spec.out = spread, o.out
   local progress = progress_line(o, spec, n)
   -- so that a FakePool's line moves; async jobs must end without a wait
   spec.lazy = progress ~= nil and not method:find "_async"
@@ -94,9 +121,11 @@ local function start_apply(self, method, f, args, opts)
   if args == nil then args = {} end
   if type(args) ~= "table" then
     error(("bad argument #2 to '%s' (table of arguments expected, got %s)")
-      :format(method, type(args)), 4)
+      :format(method, type(args)), 3)
   end
+  items.length(args, method, 3)
   local o, spec = prepare(f, opts)
+  check_out(o.out, o, nil, method)
   spec.spread, spec.all = true, true
   local job = submit(self, f, { args }, 1, spec, method)
   return result.new(job, o, true)
@@ -110,6 +139,9 @@ local function start_imap(self, method, any, f, given, opts, ...)
     error(("%s has no callbacks: its results come to the loop")
       :format(method), 3)
   end
+  check_out(o.out, o, nil, method)
+  -- an element of two numbers is two arguments
+  spec.spread = kind == "array" and given.dtype == "c128" and given.rank == 1
   spec.chunksize = spec.chunksize or 1
   spec.window = imap.window(#self, spec.chunksize, core.is_fake(self))
   local job = submit(self, f, nil, 0, spec, method)
@@ -219,15 +251,19 @@ core.pool_meta.__name = "tidemill.pool"
 
 -- ---- making pools --------------------------------------------------------
 
-local KINDS = { "thread", "process", "fake" }
-local METHODS = { "auto", "fork", "spawn" }
-
-local function member(list)
-  return function(x)
+--- Checks a word of a list.
+local function choice(name, list)
+  local quoted = {}
+  for i, word in ipairs(list) do quoted[i] = ("%q"):format(word) end
+  return function(x, level)
     for _, word in ipairs(list) do
       if x == word then return x end
     end
-    return nil
+    local near = nearest.find(x, list)
+    local shown = type(x) == "string" and ("%q"):format(x) or tostring(x)
+    if near then shown = ("%s; did you mean %q?"):format(shown, near) end
+    error(("option '%s' must be %s (got %s)"):format(name,
+      nearest.any_of(quoted), shown), level + 1)
   end
 end
 
@@ -238,18 +274,8 @@ end
 
 --- Options of Pool: what they may be, and how they are checked.
 local pool_options = {
-  kind = function(x, level)
-    if member(KINDS)(x) then return x end
-    error(("option 'kind' must be %s (got %s)"):format(
-      nearest.any_of { '"thread"', '"process"', '"fake"' }, tostring(x)),
-      level + 1)
-  end,
-  start_method = function(x, level)
-    if member(METHODS)(x) then return x end
-    error(("option 'start_method' must be %s (got %s)"):format(
-      nearest.any_of { '"auto"', '"fork"', '"spawn"' }, tostring(x)),
-      level + 1)
-  end,
+  kind = choice("kind", { "thread", "process", "fake" }),
+  start_method = choice("start_method", { "auto", "fork", "spawn" }),
   pin = function(x, level)
     if x == "auto" or type(x) == "boolean" then return x end
     error(("option 'pin' must be true, false or \"auto\" (got %s)")
@@ -262,7 +288,7 @@ for name, kind in pairs {
   max_tasks_per_child = "whole", max_memory_per_child = "whole"
 } do
   pool_options[name] = function(x, level)
-    return options.check(name, x, kind, level + 1)
+    return (options.check(name, x, kind, level + 1)) -- a tail call has no level
   end
 end
 

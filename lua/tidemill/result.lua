@@ -10,6 +10,7 @@ local core = require "tidemill.core"
 ---@field private job userdata
 ---@field private apply boolean all values of one call, not a map
 ---@field private collect boolean
+---@field private out tidemill.array|nil where results go
 ---@field private callback function|nil
 ---@field private error_callback function|nil
 ---@field private progress table|nil
@@ -40,8 +41,8 @@ local function stopped(self, why, results)
   local done, total = core.progress(self.job)
   local message = why
   if not self.apply then
-    local kept = 0
-    for i = 1, results.n do
+    local kept = self.out and done or 0
+    for i = 1, self.out and 0 or results.n do
       if results[i] ~= nil then kept = kept + 1 end
     end
     message = ("%s with %d of %d items done"):format(why,
@@ -65,6 +66,7 @@ end
 
 local function read(self)
   local results, errors = core.results(self.job) -- item, error, ...
+  results = self.out or results
   local why = core.cancelled(self.job)
   if self.collect and not why then return collected(results, errors) end
   if #errors > 0 and not why then
@@ -261,6 +263,7 @@ function result.new(job, options, apply, progress)
   local self = setmetatable({
     job = job,
     apply = apply,
+    out = options.out,
     collect = options.errors == "collect" and not apply,
     callback = options.callback,
     error_callback = options.error_callback,

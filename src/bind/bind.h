@@ -47,6 +47,9 @@ typedef struct tm__state {
   uint64_t raised_at;          /* when the running item was first unwound */
   lua_Hook old_hook;           /* what we replaced to unwind */
   int old_mask, old_count;
+  size_t arrays;     /* bytes of arrays that this state holds */
+  size_t array_debt; /* of those that came, not yet told to the collector */
+  size_t array_news; /* of those that came since the last full collection */
   void *random; /* the state of math.random, or NULL where it is not known */
 } tm__state;
 

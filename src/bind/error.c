@@ -1,6 +1,9 @@
 #include "bind/error.h"
 
+#include <limits.h>
 #include <string.h>
+
+#include "bind/items.h"
 
 static char meta_key;
 
@@ -92,12 +95,38 @@ int tm__error_throw(lua_State *L, int kind, const char *message) {
   return lua_error(L);
 }
 
+/* How many levels of the stack, from 1, are above the function that runs
+   items: the rest is ours, or the script's (FakePool). */
+static int levels_of_task(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "f", &ar);
+    bool runner = lua_tocfunction(L, -1) == tm__items_runner;
+    lua_pop(L, 1);
+    if (runner) return level - 1;
+  }
+  return INT_MAX;
+}
+
+/* Pushes the traceback of the task: one line a level, below the title. A
+   long one, in which Lua skips levels, stays as it is. */
+static void push_traceback(lua_State *L) {
+  luaL_traceback(L, L, NULL, 1);
+  const char *text = lua_tostring(L, -1), *end = text;
+  if (strstr(text, "\n\t...")) return;
+  for (int lines = levels_of_task(L); lines >= 0 && end; lines--)
+    end = strchr(end + (end != text), '\n');
+  if (!end) return;
+  lua_pushlstring(L, text, (size_t)(end - text));
+  lua_remove(L, -2);
+}
+
 int tm__error_handler(lua_State *L) {
   if (lua_touserdata(L, 1) == &tm__unwind_mark) return 1;
   lua_createtable(L, 2, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
-  luaL_traceback(L, L, NULL, 1);
+  push_traceback(L);
   lua_rawseti(L, -2, 2);
   return 1;
 }

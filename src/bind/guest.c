@@ -3,8 +3,11 @@
  */
 #include "bind/guest.h"
 
+#include <string.h>
+
 #include "bind/error.h"
 #include "bind/items.h"
+#include "bind/larray.h"
 #include "bind/ltask.h"
 #include "bind/numbers.h"
 #include "bind/unpack.h"
@@ -16,12 +19,19 @@
  * (see unpack.h), and below zero what follows. Its fault, when set, is the
  * error that each item fails with: the code could not be read here.
  */
-enum { CONTEXT_FUNCTION = -1, CONTEXT_KWDS = -2, CONTEXT_FAULT = -3 };
+enum {
+  CONTEXT_FUNCTION = -1,
+  CONTEXT_KWDS = -2,
+  CONTEXT_FAULT = -3,
+  CONTEXT_OUT = -4,
+  CONTEXT_ITEMS = -5
+};
 
 typedef struct context {
   int ref; /* of the table, in the registry */
   uint64_t job;
   bool broken;
+  const tm__arraybox *out, *items; /* in the table; NULL: there is none */
 } context;
 
 /* ---- state ---- */
@@ -83,27 +93,44 @@ static void guest_interrupt(tm__worker *w) {
 
 /* ---- jobs ---- */
 
-/* package[field] = the string at the top, which is popped; nil: as it is. */
-static void set_path(lua_State *L, const char *field) {
-  if (lua_isstring(L, -1)) {
-    lua_getglobal(L, LUA_LOADLIBNAME);
-    lua_pushvalue(L, -2);
+/* package[field] = the string at the top, which is popped; nil: what it was
+   when the pool was made. */
+static void set_path(lua_State *L, const char *field, const char *known) {
+  lua_getglobal(L, LUA_LOADLIBNAME);
+  if (lua_istable(L, -1)) {
+    if (lua_isstring(L, -2))
+      lua_pushvalue(L, -2);
+    else
+      lua_pushstring(L, known);
     lua_setfield(L, -2, field);
-    lua_pop(L, 1);
   }
-  lua_pop(L, 1);
+  lua_pop(L, 2);
+}
+
+/* The array at the top, or NULL, goes into the table. */
+static const tm__arraybox *keep_array(lua_State *L, int table, int at) {
+  const tm__arraybox *box = tm__array_to(L, -1);
+  lua_rawseti(L, table, at);
+  return box;
 }
 
 /* Stack: job, context (light userdata), the table of the context. */
 static int read_code(lua_State *L) {
   tm__job *job = lua_touserdata(L, 1);
+  context *c = lua_touserdata(L, 2);
   const tm__msg *m = job->code;
   const unsigned char *at = tm__msg_bytes(m);
+  const unsigned char *end = at + m->len;
+  const tm__paths *paths = job->pool->guest_user;
   int table = 3;
-  tm__unpack(L, &at, at + m->len, TM__UNPACK_JOB, table);
-  lua_settop(L, 7); /* function, kwds, package.path, package.cpath */
-  set_path(L, "cpath");
-  set_path(L, "path");
+  /* first where modules are, then what needs them */
+  tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
+  set_path(L, "cpath", paths->cpath);
+  set_path(L, "path", paths->path);
+  tm__unpack(L, &at, end, TM__UNPACK_JOB, table);
+  lua_settop(L, 7); /* function, kwds, out, items */
+  c->items = keep_array(L, table, CONTEXT_ITEMS);
+  c->out = keep_array(L, table, CONTEXT_OUT);
   lua_rawseti(L, table, CONTEXT_KWDS);
   tm__task_function(L, 4);
   lua_rawseti(L, table, CONTEXT_FUNCTION);
@@ -152,15 +179,35 @@ failed:
   return NULL;
 }
 
+static int rest(lua_State *L) {
+  tm__array_rest(L);
+  return 0;
+}
+
+/* What the job held may be arrays: they go now, since the worker may sleep
+   for long. */
 static void guest_leave(tm__worker *w, void *context_) {
   context *c = context_;
+  tm__state *s = tm__state_get(w->state);
   luaL_unref(w->state, LUA_REGISTRYINDEX, c->ref);
+  if (s->arrays && lua_checkstack(s->running, 4)) {
+    lua_pushcfunction(s->running, rest);
+    if (lua_pcall(s->running, 0, 0, 0) != LUA_OK) lua_pop(s->running, 1);
+  }
   tm__free(w->pool->mem, c);
 }
 
 /* ---- items ---- */
 
-static int push_item(lua_State *L, tm__job *job, uint64_t i) {
+/* A context without its array is broken: the function tells why. */
+static int push_array_item(lua_State *L, const context *c, uint64_t i) {
+  if (c->items) return tm__array_push_item(L, c->items, i);
+  lua_pushnil(L);
+  return 1;
+}
+
+static int push_item(lua_State *L, tm__job *job, const context *c,
+                     uint64_t i) {
   const unsigned char *at, *end;
   const tm__items *items = &job->items;
   if (items->kind == TM__ITEMS_INTS) {
@@ -173,11 +220,19 @@ static int push_item(lua_State *L, tm__job *job, uint64_t i) {
   }
   if (!tm__job_item(job, i, &at, &end)) return luaL_error(L, "no such item");
   if (tm__number_push(L, at, end)) return 1;
-  return tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
+  if (items->kind != TM__ITEMS_STREAM)
+    return tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
+  /* an item of a stream brings the globals that it names */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->ref);
+  int n = tm__unpack(L, &at, end, TM__UNPACK_JOB, lua_gettop(L));
+  lua_remove(L, -n - 1);
+  return n;
 }
 
 static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
-  int n = push_item(L, p->job, i);
+  if (p->job->items.kind == TM__ITEMS_ARRAY)
+    return push_array_item(L, p->context, i);
+  int n = push_item(L, p->job, p->context, i);
   if (!p->job->spec.spread) return n;
   return tm__items_spread(L);
 }
@@ -202,6 +257,7 @@ static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
   packer->L = L;
   packer->crumb = NULL;
   packer->globals = false;
+  packer->reader = p->job->owner;
   tm__pack_again(packer);
   tm__pack_values(packer, first, n);
   tm__pack_sections(packer);
@@ -210,9 +266,18 @@ static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
 
 static void result(lua_State *L, tm__piece *p, tm__packer *packer,
                    uint64_t i, int first, int n) {
+  const context *c = p->context;
+  if (c->out) {
+    tm__array_result(L, c->out, first, n, i);
+    tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_OK, 0);
+    return;
+  }
   if (write_number(L, p, first, n)) return;
   size_t at = tm__items_begin(L, &p->out);
-  tm__pack_item(packer, "the result of item", i + 1);
+  if (p->job->spec.all)
+    strcpy(packer->root, "the result");
+  else
+    tm__pack_item(packer, "the result of item", i + 1);
   write_values(L, p, packer, first, n);
   tm__items_end(&p->out, at, TM__REC_OK, 0);
 }
@@ -246,12 +311,15 @@ static int call_pack_failure(lua_State *L, tm__piece *p, tm__packer *packer,
   return lua_pcall(L, 7, 0, 0);
 }
 
-/* An error of ours about a result stands by its message alone. */
+/* An error of ours about a result stands by its message alone: nothing of
+   the task's was running. */
 static void simplify(lua_State *L, int error) {
   lua_rawgeti(L, error, 1);
   if (tm__error_is(L, -1)) {
     lua_getfield(L, -1, "message");
     lua_rawseti(L, error, 1);
+    lua_pushnil(L);
+    lua_rawseti(L, error, 2);
   }
   lua_pop(L, 1);
 }

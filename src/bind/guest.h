@@ -25,7 +25,7 @@ typedef struct tm__paths {
  * registry of that state,
  *   [1] function, [2] kwds, [3] items, [4] results, [5] errors
  * with results[i] (or {n=, ...} where all are kept) and errors[i] = {value,
- * traceback}.
+ * traceback}. Items may be an array, and results the array that they go to.
  */
 typedef struct tm__direct {
   lua_State *L; /* its main thread */

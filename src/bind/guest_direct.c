@@ -7,6 +7,7 @@
 #include "bind/error.h"
 #include "bind/guest.h"
 #include "bind/items.h"
+#include "bind/larray.h"
 #include "bind/ltask.h"
 #include "bind/unwind.h"
 
@@ -61,6 +62,8 @@ static void push_table(lua_State *L, const tm__job *job, int which) {
 
 static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
   const tm__items *items = &p->job->items;
+  if (items->kind == TM__ITEMS_ARRAY)
+    return tm__array_push_item(L, lua_touserdata(L, TM__ITEMS_A), i);
   if (items->kind == TM__ITEMS_INTS) {
     lua_pushinteger(L, items->start.i + (lua_Integer)i * items->step.i);
   } else if (items->kind == TM__ITEMS_FLOATS) {
@@ -74,6 +77,11 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
 static void result(lua_State *L, tm__piece *p, tm__packer *packer,
                    uint64_t i, int first, int n) {
   (void)packer;
+  if (p->job->spec.out) {
+    tm__array_result(L, lua_touserdata(L, TM__ITEMS_B), first, n, i);
+    tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_OK, 0);
+    return;
+  }
   if (p->job->spec.all) {
     lua_createtable(L, n, 1);
     for (int k = 0; k < n; k++) {

@@ -18,7 +18,7 @@ tm__jobbox *tm__job_check(lua_State *L, int index) {
 }
 
 tm__jobbox *tm__job_push(lua_State *L) {
-  tm__jobbox *box = lua_newuserdatauv(L, sizeof *box, 3);
+  tm__jobbox *box = lua_newuserdatauv(L, sizeof *box, 4);
   *box = (tm__jobbox){0};
   luaL_setmetatable(L, job_type);
   return box;
@@ -71,6 +71,10 @@ static void gather(lua_State *L, int n) {
 
 static void push_ok(const source *r) {
   lua_State *L = r->L;
+  if (r->job->spec.out) { /* the array has it */
+    lua_pushnil(L);
+    return;
+  }
   if (r->job->user) {
     push_direct(r, 4);
     return;
@@ -177,11 +181,13 @@ static void read_message(lua_State *L, tm__job *job, const tm__msg *m) {
 static int job_results(lua_State *L) {
   tm__jobbox *box = tm__job_check(L, 1);
   tm__job *job = box->job;
-  uint64_t n = job->items.n;
+  uint64_t n = job->items.n, i = 0;
   lua_settop(L, 1);
-  lua_createtable(L, n < INT32_MAX / 2 ? (int)n : 0, 1);
+  bool out = job->spec.out;
+  lua_createtable(L, n < INT32_MAX / 2 && !out ? (int)n : 0, 1);
   lua_newtable(L);
-  for (uint64_t i = 0; i < n;) {
+  if (out && !atomic_load(&job->failed)) i = n;
+  while (i < n) {
     tm__msg *m = atomic_load(&tm__job_slot(job, i)->results);
     if (m) read_message(L, job, m);
     i += m ? m->count : 1;

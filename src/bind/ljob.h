@@ -7,7 +7,8 @@
 #include "bind/bind.h"
 
 /* A job in Lua, and how far its results were taken. Its user values: the
-   pool, the function, what was taken of a stream (one byte a place). */
+   pool, the function, what was taken of a stream (one byte a place), and the
+   classes that were sent: they come back by their identity alone. */
 typedef struct tm__jobbox {
   tm__job *job; /* a reference */
   uint64_t oldest;         /* items below were taken (streams) */

@@ -5,13 +5,14 @@
 
 #include "bind/error.h"
 #include "bind/guest.h"
+#include "bind/larray.h"
 #include "bind/ljob.h"
 #include "bind/lpool.h"
 #include "bind/numbers.h"
 #include "bind/pack.h"
 
 /* Stack of submit: 1 pool, 2 function, 3 items, 4 their number, 5 spec. */
-enum { POOL = 1, FUNCTION, ITEMS, COUNT, SPEC };
+enum { POOL = 1, FUNCTION, ITEMS, COUNT, SPEC, BOX };
 
 static lua_Integer get_integer(lua_State *L, const char *name) {
   lua_getfield(L, SPEC, name);
@@ -39,6 +40,9 @@ static tm__spec read_spec(lua_State *L) {
   lua_getfield(L, SPEC, "seed");
   spec.seeded = !lua_isnil(L, -1);
   spec.seed = lua_tointeger(L, -1);
+  lua_getfield(L, SPEC, "out");
+  spec.out = tm__array_to(L, -1) != NULL;
+  lua_pop(L, 1);
   lua_getfield(L, SPEC, "name");
   if (lua_isstring(L, -1))
     snprintf(spec.name, sizeof spec.name, "%s", lua_tostring(L, -1));
@@ -142,13 +146,28 @@ static void push_path(lua_State *L, const char *name, const char *known) {
   }
 }
 
-static void pack_code(lua_State *L, tm__packer *p, const tm__paths *paths) {
-  snprintf(p->root, sizeof p->root, "the function");
+/* A message of its own, before all that may need modules. */
+static void pack_paths(lua_State *L, tm__packer *p, const tm__paths *paths) {
   int first = lua_gettop(L) + 1;
-  lua_pushvalue(L, FUNCTION);
-  lua_getfield(L, SPEC, "kwds");
   push_path(L, "path", paths->path);
   push_path(L, "cpath", paths->cpath);
+  tm__pack_values(p, first, 2);
+  tm__pack_again(p);
+  lua_settop(L, first - 1);
+}
+
+/* Function, kwds, and the arrays that results go to and items come from. */
+static void pack_code(lua_State *L, tm__packer *p) {
+  snprintf(p->root, sizeof p->root, "the function");
+  int first = lua_gettop(L) + 1;
+  p->more = true;
+  lua_pushvalue(L, FUNCTION);
+  lua_getfield(L, SPEC, "kwds");
+  lua_getfield(L, SPEC, "out");
+  if (tm__array_to(L, ITEMS))
+    lua_pushvalue(L, ITEMS);
+  else
+    lua_pushnil(L);
   tm__pack_values(p, first, 4);
   tm__pack_sections(p);
 }
@@ -165,10 +184,12 @@ static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
                     tm__items *items, tm__jobbox *box, tm_error *e) {
   tm__packer *code = tm__packer_push(L, NULL), *list = NULL;
   offsets *o = NULL;
+  pack_paths(L, code, pool->guest_user);
   if (items->kind == TM__ITEMS_PACKED)
     list = pack_items(L, code, items->n, spec->all, &o);
-  code->more = true;
-  pack_code(L, code, pool->guest_user);
+  pack_code(L, code);
+  lua_getiuservalue(L, code->self, 1); /* the classes, among others */
+  lua_setiuservalue(L, BOX, 4);
   if (list) items->packed = seal(L, list);
   if (o) {
     items->offsets = o->list;
@@ -194,12 +215,15 @@ static int make_direct(lua_State *L, tm__pool *pool, const tm__spec *spec,
   lua_rawseti(L, -2, 1);
   lua_getfield(L, SPEC, "kwds");
   lua_rawseti(L, -2, 2);
-  if (lua_istable(L, ITEMS) && !spec->window)
+  if (!lua_isnil(L, ITEMS) && !spec->window)
     lua_pushvalue(L, ITEMS);
   else
     lua_newtable(L);
   lua_rawseti(L, -2, 3);
-  lua_newtable(L);
+  if (spec->out)
+    lua_getfield(L, SPEC, "out");
+  else
+    lua_newtable(L);
   lua_rawseti(L, -2, 4);
   lua_newtable(L);
   lua_rawseti(L, -2, 5);
@@ -211,7 +235,7 @@ static int make_direct(lua_State *L, tm__pool *pool, const tm__spec *spec,
 
 /*
  * submit(pool, f, items, n, spec) -> job
- * items: a sequence of n, or nil with spec.first and spec.step, or nil with
+ * items: a sequence of n, or an array, or nil with spec.first and spec.step, or nil with
  * spec.window for a stream. A fake pool runs the job here and now, unless
  * spec.lazy says that it is waited for anyhow.
  */
@@ -226,11 +250,13 @@ static int submit(lua_State *L) {
   tm__spec spec = read_spec(L);
   tm__items items = {.kind = TM__ITEMS_PACKED,
                      .n = (uint64_t)luaL_checkinteger(L, COUNT)};
+  if (tm__array_to(L, ITEMS)) items.kind = TM__ITEMS_ARRAY;
   if (!read_range(L, &items) && spec.window) items.kind = TM__ITEMS_STREAM;
   tm__jobbox *box = tm__job_push(L);
   int status = fake ? make_direct(L, pool, &spec, &items, box, &e)
                     : make_job(L, pool, &spec, &items, box, &e);
   if (status) return tm__raise(L, &e);
+  box->job->owner = s->uid;
   if (get_boolean(L, "notify")) box->job->inbox = tm__inbox_ref(s->inbox);
   lua_settop(L, SPEC + 1);
   lua_pushvalue(L, POOL);
@@ -243,6 +269,19 @@ static int submit(lua_State *L) {
   if (box->job->inbox && items.n == 0 && !spec.window)
     tm__inbox_push(box->job->inbox, box->job);
   return 1;
+}
+
+/* Keeps what an item of a stream needed until its place is used again. */
+static void keep_found(lua_State *L, tm__packer *p, uint64_t place) {
+  if (lua_getiuservalue(L, 1, 4) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 4);
+  }
+  lua_getiuservalue(L, p->self, 1);
+  lua_rawsetp(L, -2, (void *)(uintptr_t)(place + 1));
+  lua_pop(L, 1);
 }
 
 /* feed(job, value): one more item of a stream; there must be room. */
@@ -267,6 +306,7 @@ static int feed(lua_State *L) {
   tm__pack_item(p, "item", i + 1);
   tm__pack_values(p, 2, 1);
   tm__pack_sections(p);
+  if (p->nfound) keep_found(L, p, i % job->spec.window);
   tm__job_feed(job, tm__pack_seal(p));
   tm__packer_rest(L, p);
   return 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "bind/embed.h"
+#include "bind/larray.h"
 #include "bind/lcounter.h"
 #include "bind/ljob.h"
 #include "bind/llog.h"
@@ -180,6 +181,7 @@ static int open_core(lua_State *L) {
   tm__submit_register(L);
   tm__store_register(L);
   tm__counter_register(L);
+  tm__array_register(L);
   tm__task_register(L);
   tm__log_register(L);
   return 1;
