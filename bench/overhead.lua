@@ -2,7 +2,7 @@
 ---
 ---     tidemill bench/overhead.lua [runs, default 7]
 ---
---- Times are of this machine, now; compare them with others of the same run only.
+--- Times are of this machine, now: compare figures of the same run only.
 --- "plain loop" is the floor: the same function called by a for loop.
 
 local tm = require "tidemill"
@@ -72,6 +72,7 @@ print(("%d CPUs, %d workers, %d runs each"):format(
 bench("plain loop, 1e6 numbers", "ns/item", 1e9, N, function()
   local out = {}
   for i = 1, N do out[i] = identity(items[i]) end
+  return out
 end)
 for _, each in ipairs { tm.FakePool(), pool } do
   local kind = tostring(each):match "tidemill (%w+)"

@@ -142,7 +142,8 @@ local function lua_functions(lines)
   for i, line in ipairs(lines) do
     local indent, name = line:match("^(%s*)local function ([%w_]+)")
     if not name then indent, name = line:match("^(%s*)function ([%w_.:]+)") end
-    if name and line:find("%f[%w]end%s*$") then
+    local code = line:gsub("%s*%-%-.*", "")
+    if name and code:find("%f[%w]end%s*$") then
       list[#list + 1] = { name = name, line = i, size = 1 }
     elseif name then
       for j = i + 1, #lines do

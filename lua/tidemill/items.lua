@@ -26,7 +26,8 @@ end
 
 local function wrong(given, method, level)
   error(("bad argument #2 to '%s' (a sequence, a tm.range, an array or an "
-    .. "iterator function expected, got %s)"):format(method, type(given)), level + 1)
+    .. "iterator function expected, got %s)"):format(method, type(given)),
+    level + 1)
 end
 
 --- pool:map(f, pairs(t)) passes next where the items go and t where the

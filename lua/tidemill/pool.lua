@@ -212,10 +212,10 @@ local function no_kernels(method)
 end
 
 --- Runs a kernel over a range.
-function methods:run() no_kernels "run" end
+function methods.run() no_kernels "run" end
 
 --- The same without waiting.
-function methods:run_async() no_kernels "run_async" end
+function methods.run_async() no_kernels "run_async" end
 
 --- Takes no more jobs; workers end when those that it has are done.
 function methods:close()

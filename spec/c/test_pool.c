@@ -304,7 +304,7 @@ static void test_cancel_interrupts(void) {
 /* Its inner job runs for ever, on the other worker: to cancel the outer one
    must wake it. */
 static int wait_for_ever(toy *t, tm__piece *p, uint64_t i, uint64_t *value) {
-  int kind;
+  int kind = 0;
   tm__job *job = toy_submit(p->worker->pool, t->more, 1, NULL);
   (void)i;
   (void)value;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 /* The finalizer of splitmix64 (Steele, Lea and Flood, "Fast splittable
-   pseudorandom number generators", OOPSLA 2014): a bijection in which each bit of
-   the answer depends on each bit of x. */
+   pseudorandom number generators", OOPSLA 2014): a bijection in which each
+   bit of the answer depends on each bit of x. */
 static inline uint64_t tm__mix64(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;

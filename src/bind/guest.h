@@ -13,8 +13,8 @@ extern const tm__guest tm__guest_own;
    tables of the job; nothing is copied. */
 extern const tm__guest tm__guest_direct;
 
-/* Where workers look for modules: the script's package.path and cpath when the pool
-   was made, and again at each submit where they have changed. */
+/* Where workers look for modules: the script's package.path and cpath when
+   the pool was made; a job brings them when they have changed. */
 typedef struct tm__paths {
   const tm__mem *mem;
   char *path, *cpath;

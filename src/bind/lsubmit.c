@@ -235,9 +235,9 @@ static int make_direct(lua_State *L, tm__pool *pool, const tm__spec *spec,
 
 /*
  * submit(pool, f, items, n, spec) -> job
- * items: a sequence of n, or an array, or nil with spec.first and spec.step, or nil with
- * spec.window for a stream. A fake pool runs the job here and now, unless
- * spec.lazy says that it is waited for anyhow.
+ * items: a sequence of n, or an array, or nil with spec.first and
+ * spec.step, or nil with spec.window for a stream. A fake pool runs the job
+ * here and now, unless spec.lazy says that it is waited for anyhow.
  */
 static int submit(lua_State *L) {
   tm_error e = {.text = ""};
