@@ -92,8 +92,9 @@ static void test_idle_workers_sleep(void) {
 /* Sleeping workers let go of a job that ends. */
 static void test_finished_stream_is_forgotten(void) {
   for (int workers = 1; workers < 3; workers++) {
+    toy_log log = {0};
     toy t = {.run = toy_square};
-    tm__pool *pool = new_pool(workers, NULL);
+    tm__pool *pool = new_pool(workers, &log);
     tm__spec spec = {.chunk = 1, .window = 8};
     tm__job *job = toy_submit(pool, &t, 0, &spec);
     for (int i = 0; i < 8; i++) tm__job_feed(job, NULL);
@@ -102,7 +103,7 @@ static void test_finished_stream_is_forgotten(void) {
     tm__job_close(job);
     CHECK(tm__job_done(job));
     tm__job_unref(job);
-    toy_until_u64(&t.left, 1); /* freed, though nobody calls the pool */
+    toy_until_u64(&log.forgotten, 1); /* freed, though nobody calls the pool */
     CHECK(t.calls == 8);
     toy_end(pool);
   }
@@ -304,7 +305,7 @@ static void test_cancel_interrupts(void) {
 /* Its inner job runs for ever, on the other worker: to cancel the outer one
    must wake it. */
 static int wait_for_ever(toy *t, tm__piece *p, uint64_t i, uint64_t *value) {
-  int kind = 0;
+  int kind = TOY_OK;
   tm__job *job = toy_submit(p->worker->pool, t->more, 1, NULL);
   (void)i;
   (void)value;
@@ -317,15 +318,16 @@ static int wait_for_ever(toy *t, tm__piece *p, uint64_t i, uint64_t *value) {
 }
 
 static void test_cancel_wakes_who_waits(void) {
-  tm__pool *pool = new_pool(2, NULL);
-  for (int round = 0; round < 20; round++) {
+  toy_log log = {0};
+  tm__pool *pool = new_pool(2, &log);
+  for (uint64_t round = 0; round < 20; round++) {
     toy inner = {.run = toy_forever};
     toy t = {.run = wait_for_ever, .more = &inner};
     tm__job *job = toy_submit(pool, &t, 1, NULL);
     toy_until_u64(&t.begun, 1);
     tm__pool_cancel(job, TM__FAIL_CANCELLED);
     CHECK(finish(job).kind == TM__FAIL_CANCELLED);
-    toy_until_u64(&inner.left, 1);
+    toy_until_u64(&log.forgotten, 2 * round + 1); /* the inner one too */
   }
   toy_end(pool);
 }

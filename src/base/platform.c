@@ -351,3 +351,19 @@ void tm__thread_name(const char *name) {
   snprintf(cut, sizeof cut, "%s", name);
   pthread_setname_np(pthread_self(), cut);
 }
+
+#if defined(__SANITIZE_THREAD__)
+#define PUTS_SIGNALS_OFF 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PUTS_SIGNALS_OFF 1
+#endif
+#endif
+
+bool tm__signals_prompt(void) {
+#ifdef PUTS_SIGNALS_OFF
+  return false;
+#else
+  return true;
+#endif
+}

@@ -96,6 +96,10 @@ void tm__shared_unmap(void *base, int fd, size_t size);
    are multiples of the page size. */
 int tm__shared_release(void *base, int fd, size_t offset, size_t size);
 
+/* Whether a signal reaches a thread that computes. The thread sanitizer puts
+   handlers off until the thread calls the C library. */
+bool tm__signals_prompt(void);
+
 /* The calling thread's name in debuggers and top; at most 15 characters. */
 void tm__thread_name(const char *name);
 

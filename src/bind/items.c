@@ -197,6 +197,7 @@ static bool run_some(lua_State *L, run *r, int base) {
   lua_pushlightuserdata(L, r);
   for (int i = 2; i <= 5; i++) lua_pushvalue(L, base + i);
   r->sending = false;
+  tm__unwind_begin(r->state, L, p->job->spec.timeout != 0);
   int status = lua_pcall(L, 5, 0, base + 1);
   tm__unwind_disarm(r->state);
   if (status == LUA_OK) return false;

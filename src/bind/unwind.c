@@ -17,11 +17,16 @@ static bool must_unwind(void) {
   return w && tm__worker_unwind(w, &kind) >= 0;
 }
 
+/* Hooks that count stay until the items are over. */
+static bool counts(const tm__state *s) {
+  return !(s->rt->flags & TM_USE_SIGNALS) || !tm__signals_prompt();
+}
+
 static void hook(lua_State *L, lua_Debug *ar) {
   tm__state *s = current;
   (void)ar;
   if (!s || !must_unwind()) {
-    if (s && s->rt->flags & TM_USE_SIGNALS) tm__unwind_disarm(s);
+    if (s && !counts(s)) tm__unwind_disarm(s);
     return;
   }
   uint64_t now = tm__now();
@@ -47,6 +52,12 @@ static void arm(tm__state *s, lua_State *L) {
 void tm__unwind_arm(void) {
   tm__state *s = current;
   if (s && s->running) arm(s, s->running);
+}
+
+void tm__unwind_begin(tm__state *s, lua_State *L, bool timed) {
+  if (!counts(s) || (!timed && tm__signals_prompt())) return;
+  arm(s, L);
+  lua_sethook(L, hook, LUA_MASKCOUNT, COUNT_WITHOUT_SIGNALS);
 }
 
 void tm__unwind_disarm(tm__state *s) {

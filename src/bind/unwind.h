@@ -20,6 +20,11 @@ void tm__unwind_arm(void);
    before. NULL: none. */
 tm__state *tm__unwind_enter(tm__state *s);
 
+/* Items are about to run on L. Where no signal can reach them a hook that
+   counts must do: for a job with a time limit, where signals are not allowed;
+   for every job, where they come late. */
+void tm__unwind_begin(tm__state *s, lua_State *L, bool timed);
+
 /* An item is over: the hook goes, when there is one. */
 void tm__unwind_disarm(tm__state *s);
 

@@ -49,7 +49,7 @@ static void items_free(tm__items *items, tm__pool *pool) {
   items->offsets = NULL;
 }
 
-void tm__job_empty(tm__job *job) {
+static void empty(tm__job *job) {
   for (uint64_t i = 0; i < (job->nslots ? job->nslots : 1); i++) {
     tm__slot *slot = &job->slots[i];
     tm__msg_unref(atomic_load(&slot->results), job->pool->mem,
@@ -63,6 +63,10 @@ void tm__job_empty(tm__job *job) {
   job->one = (tm__slot){.item = NULL};
   job->nslots = 0;
   items_free(&job->items, job->pool);
+}
+
+void tm__job_empty(tm__job *job) {
+  if (!atomic_load(&job->lost)) empty(job);
 }
 
 /* One slot for each item, or for each place in a stream's window; the only
@@ -135,7 +139,7 @@ void tm__job_unref(tm__job *job) {
   if (job->watched && !tm__job_done(job)) atomic_fetch_sub(&pool->timed, 1);
   if (pool->guest->forget) pool->guest->forget(job);
   again_free(job->again, pool->mem);
-  tm__job_empty(job);
+  empty(job);
   tm__msg_unref(job->code, pool->mem, pool->rt->store);
   tm__inbox_unref(job->inbox);
   tm__free(pool->mem, job);

@@ -170,6 +170,7 @@ struct tm__job {
   _Atomic uint32_t done;
   _Atomic uint32_t waiters;
   _Atomic uint32_t resting; /* workers that sleep with it prepared */
+  _Atomic uint32_t lost;    /* an abandoned worker may still read items */
   _Atomic uint32_t tick; /* futex: grows with what waiters wait for */
 };
 
@@ -183,7 +184,8 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
 tm__job *tm__job_ref(tm__job *job);
 
 /* Frees the items and the results of a job that is done: its owner has read
-   them. What is left can still be asked. */
+   them. What is left can still be asked. Does nothing when an abandoned
+   worker may come back to them. */
 void tm__job_empty(tm__job *job);
 void tm__job_unref(tm__job *job);
 

@@ -198,19 +198,18 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
   return TM_OK;
 }
 
-/* The first job with something to claim. Those before it that never will
-   have leave the queue, for the list of the dropped. */
+/* The first job with something to claim, or the first that never will have:
+   then *dropped. The latter may come back at once, when a worker gives items
+   back, so nothing may be done with it but to let go of it. */
 static tm__job *find_job(tm__pool *pool, tm__job **dropped) {
-  tm__job *job, *next;
-  for (job = pool->head; job; job = next) {
-    next = job->queued_next;
-    if (tm__job_claimable(job)) break;
+  for (tm__job *job = pool->head; job; job = job->queued_next) {
+    if (tm__job_claimable(job)) return job;
     if (!tm__job_exhausted(job)) continue;
     tm__pool_unlink(pool, job);
-    job->queued_next = *dropped;
     *dropped = job;
+    return NULL;
   }
-  return job;
+  return NULL;
 }
 
 static bool ended(tm__pool *pool) {
@@ -218,19 +217,23 @@ static bool ended(tm__pool *pool) {
   return state == TM__TERMINATED || (state == TM__CLOSED && !pool->head);
 }
 
-int tm__pool_next(tm__pool *pool, tm__job **out) {
-  tm__job *next, *dropped = NULL;
+/* One look at the queue; false when a job was dropped from it. */
+static bool look(tm__pool *pool, tm__job **out, int *status) {
+  tm__job *dropped = NULL;
   pthread_mutex_lock(&pool->lock);
   tm__job *job = find_job(pool, &dropped);
-  int status = !job && ended(pool) ? TM_ECLOSED : TM_OK;
   bool more = job && (job->queued_next || unclaimed(job) > 1);
+  *status = !job && ended(pool) ? TM_ECLOSED : TM_OK;
   *out = job ? tm__job_ref(job) : NULL;
   pthread_mutex_unlock(&pool->lock);
   if (more) wake_next(pool);
-  while (dropped) {
-    next = dropped->queued_next;
-    tm__job_unref(dropped);
-    dropped = next;
+  tm__job_unref(dropped);
+  return !dropped;
+}
+
+int tm__pool_next(tm__pool *pool, tm__job **out) {
+  int status;
+  while (!look(pool, out, &status)) {
   }
   return status;
 }

@@ -202,6 +202,15 @@ static void publish(tm__piece *p) {
   tm__job_publish(p->job, m, p->first, records, records);
 }
 
+/* The message of the one item of a piece of a stream, with a reference: its
+   slot is used again when the item has failed for a worker that is stuck. */
+static tm__msg *hold_item(const tm__piece *p) {
+  if (p->job->items.kind != TM__ITEMS_STREAM || p->last - p->first > 1)
+    return NULL;
+  tm__msg *m = tm__job_slot(p->job, p->first)->item;
+  return m ? tm__msg_ref(m) : NULL;
+}
+
 /* Runs [first, last) of a claim; answers the first item not handled, or
    UINT64_MAX when the worker must stop. */
 static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
@@ -221,6 +230,7 @@ static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
     p.until = tm__now_coarse() + UNTIL_NS;
   tm__buf_init(&p.out, w->pool->mem);
   tm__keys_init(&p.keys, w->pool->mem);
+  tm__msg *held = hold_item(&p);
   push_piece(w, &p);
   if (tm__msg_open(&p.out)) w->pool->guest->run(&p);
   uint64_t answer = UINT64_MAX;
@@ -229,6 +239,7 @@ static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
     answer = p.next;
     if (!try_again(&p, claim)) publish(&p);
   }
+  tm__msg_unref(held, w->pool->mem, w->pool->rt->store);
   tm__keys_term(&p.keys, w->pool->rt->store);
   tm__buf_term(&p.out);
   return answer;
@@ -369,6 +380,7 @@ static void abandon_piece(tm__worker *w, tm__piece *p) {
   uint64_t stuck = atomic_load(&p->next);
   if (stuck >= p->last) stuck = p->last - 1;
   uint32_t why = atomic_load(&job->cancelled);
+  atomic_store(&job->lost, 1);
   snprintf(text, sizeof text,
            "did not return from C code in time; its %s was given up",
            w->pool->kind->name);
