@@ -152,7 +152,7 @@ asan: ## the tests under address and undefined behaviour sanitizers
 tsan: TESTS ?= $(wildcard spec/c/test_*.c spec/*_spec.lua)
 tsan: ## the tests under the thread sanitizer
 	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
-	  BUILD=$(BUILD)/tsan SANITIZE=thread
+	  BUILD=$(BUILD)/tsan SANITIZE=thread TESTS='$(TESTS)'
 
 bench: all ## measure against others of the kind, as far as installed
 	@for f in bench/*.lua; do \
