@@ -282,6 +282,18 @@ for _, kind in ipairs(pools.concurrent) do
       assert.equal(1, pool:apply(function() return 1 end))
     end)
 
+    it("is joined after the loop that feeds it, not inside", function()
+      local own = tm.Pool { kind = kind, workers = 2 }
+      for i in own:imap(square, tm.range(20)) do
+        if i == 2 then
+          own:close()
+          assert.error_matches(function() own:join() end,
+            "a loop over imap of this pool has not ended")
+        end
+      end
+      own:join()
+    end)
+
     it("imap fails at the item that cannot travel, after those before it",
       function()
         local file <close> = io.tmpfile()

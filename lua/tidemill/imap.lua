@@ -24,7 +24,11 @@ local SLICE <const> = 0.1
 local Stream = {}
 Stream.__index = Stream
 
+--- Streams of this state that may still be fed.
+local open = setmetatable({}, { __mode = "k" })
+
 local function stop_feeding(self, fault)
+  open[self] = nil
   self.exhausted = true
   self.fault = fault
   core.finish(self.job)
@@ -79,6 +83,7 @@ end
 
 function Stream:__close()
   self.closed = true
+  open[self] = nil
   if not core.done(self.job) then core.cancel(self.job) end
   if self.progress then
     local done, _, failed = core.progress(self.job)
@@ -88,19 +93,32 @@ function Stream:__close()
 end
 
 --- The four values of a generic for.
----@param job userdata a job that was submitted as a stream
+---@param pool tidemill.pool
+---@param job userdata a job of it that was submitted as a stream
 ---@param given any items
 ---@param kind string of items
 ---@param n integer|nil of items
 ---@param any boolean in any order
 ---@param collect boolean errors are values
 ---@param progress table|nil
-function imap.iterate(job, given, kind, n, any, collect, progress)
+function imap.iterate(pool, job, given, kind, n, any, collect, progress)
   local self = setmetatable({
     job = job, source = items.source(given, kind, n), any = any,
     collect = collect, exhausted = false, progress = progress,
   }, Stream)
+  open[self] = pool
   return function() return take(self) end, nil, nil, self
+end
+
+--- Whether a loop of this state still feeds a pool: its workers cannot end
+--- before that.
+---@param pool tidemill.pool
+---@return boolean
+function imap.feeds(pool)
+  for stream, fed in pairs(open) do
+    if fed == pool and not core.done(stream.job) then return true end
+  end
+  return false
 end
 
 --- The window of a stream.

@@ -145,7 +145,7 @@ local function start_imap(self, method, any, f, given, opts, ...)
   spec.chunksize = spec.chunksize or 1
   spec.window = imap.window(#self, spec.chunksize, core.is_fake(self))
   local job = submit(self, f, nil, 0, spec, method)
-  return imap.iterate(job, given, kind, n, any, spec.collect,
+  return imap.iterate(self, job, given, kind, n, any, spec.collect,
     progress_line(o, spec, n))
 end
 
@@ -235,6 +235,9 @@ function methods:join()
   check_self(self, "join", 2)
   if core.pool_state(self) == "open" then
     error("join: the pool is still open; close or terminate it first", 2)
+  end
+  if core.pool_state(self) == "closed" and imap.feeds(self) then
+    error("join: a loop over imap of this pool has not ended", 2)
   end
   core.join(self)
   result.poll()
