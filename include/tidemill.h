@@ -132,6 +132,17 @@ TM_API int tm_open(tm_runtime *rt, struct lua_State *L, tm_error *e);
  */
 TM_API int tm_interrupt(tm_runtime *rt, int request);
 
+struct tm_kernel;
+
+/*
+ * Registers a kernel of the host's (tidemill_kernel.h), which scripts find by
+ * its name: tm.kernel(name). What k points to is copied; its functions must
+ * stay until the runtime is freed. TM_EINVAL when the name is taken or the
+ * signature does not parse: the error says where.
+ */
+TM_API int tm_kernel_register(tm_runtime *rt, const struct tm_kernel *k,
+                              tm_error *e);
+
 /* The opener of the Lua module of a Lua state that has no host, where the
    module makes the runtime: what `require "tidemill"` calls in lua5.4. */
 TM_API int luaopen_tidemill(struct lua_State *L);

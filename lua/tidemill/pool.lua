@@ -207,15 +207,42 @@ function methods:imap_unordered(f, list, opts, ...)
   return next_result, state, first, stream
 end
 
-local function no_kernels(method)
-  error(method .. ": this version has no kernels yet", 3)
+--- Runs a kernel on the pool's workers and the caller, and returns what it
+--- reduces to. Items are counted from 0, as the kernel counts them.
+---
+--- fun(self, kernel: tidemill.kernel, items: integer|table, ...: any): any
+methods.run = core.run
+
+--- The options of run_async that a run has not: callbacks.
+local function take_callbacks(given)
+  local o = {}
+  if type(given) ~= "table" then return given, o end
+  local items = {}
+  for name, value in pairs(given) do
+    if name == "callback" or name == "error_callback" then
+      o[name] = options.check(name, value, "callable", 3)
+    else
+      items[name] = value
+    end
+  end
+  return items, o
 end
 
---- Runs a kernel over a range.
-function methods.run() no_kernels "run" end
-
---- The same without waiting.
-function methods.run_async() no_kernels "run_async" end
+--- The same without waiting, and without the caller's help.
+---@param kernel tidemill.kernel
+---@param given integer|table
+---@param ... any
+---@return tidemill.result
+function methods:run_async(kernel, given, ...)
+  local list, o = take_callbacks(given)
+  local n = select("#", ...)
+  local args = table.pack(...)
+  args[n + 1] = o.callback ~= nil or o.error_callback ~= nil
+  local job = core.run_batch(self, kernel, list,
+    table.unpack(args, 1, n + 1))
+  if core.is_fake(self) then core.wait(job, 0) end
+  return result.new(job, o, true)
+end
 
 --- Takes no more jobs; workers end when those that it has are done.
 function methods:close()

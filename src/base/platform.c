@@ -268,6 +268,22 @@ int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared) {
   return n > 0 ? (int)n : 0;
 }
 
+int tm__futex_wait_as(_Atomic uint32_t *word, uint32_t expected,
+                      uint32_t bits) {
+  if (!syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, NULL,
+               NULL, bits))
+    return TM_OK;
+  return errno == EINTR ? TM_ECANCELLED : TM_OK;
+}
+
+int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits) {
+  long n = syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, count, NULL,
+                   NULL, bits);
+  return n > 0 ? (int)n : 0;
+}
+
+int tm__cpu(void) { return sched_getcpu(); }
+
 _Static_assert(sizeof(tm__mask) == sizeof(cpu_set_t), "a mask is a cpu_set_t");
 
 void tm__mask_get(tm__mask *out) {

@@ -74,6 +74,16 @@ int tm__futex_wait(_Atomic uint32_t *word, uint32_t expected,
 /* Wakes at most count sleepers on word; answers how many. */
 int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared);
 
+/* The same within the process, without a time limit, for sleepers that some
+   wakers tell apart: those wake only whom they share a bit with. tm__futex_wake
+   wakes any. */
+int tm__futex_wait_as(_Atomic uint32_t *word, uint32_t expected,
+                      uint32_t bits);
+int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits);
+
+/* The CPU that the calling thread runs on, or -1. About 3 ns. */
+int tm__cpu(void);
+
 /* An opaque set of CPUs: this thread's mask. */
 typedef struct tm__mask {
   unsigned long bits[1024 / (8 * sizeof(unsigned long))];

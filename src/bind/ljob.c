@@ -5,6 +5,7 @@
 
 #include "bind/error.h"
 #include "bind/guest.h"
+#include "bind/lkernel.h"
 #include "bind/lpool.h"
 #include "bind/numbers.h"
 #include "bind/pack.h"
@@ -183,6 +184,7 @@ static int job_results(lua_State *L) {
   tm__job *job = box->job;
   uint64_t n = job->items.n, i = 0;
   lua_settop(L, 1);
+  if (job->batch) return tm__kernel_results(L, job);
   bool out = job->spec.out;
   lua_createtable(L, n < INT32_MAX / 2 && !out ? (int)n : 0, 1);
   lua_newtable(L);

@@ -8,6 +8,7 @@
 #include "bind/larray.h"
 #include "bind/lcounter.h"
 #include "bind/ljob.h"
+#include "bind/lkernel.h"
 #include "bind/llog.h"
 #include "bind/lpool.h"
 #include "bind/lstore.h"
@@ -183,6 +184,7 @@ static int open_core(lua_State *L) {
   tm__counter_register(L);
   tm__array_register(L);
   tm__task_register(L);
+  tm__kernel_register(L);
   tm__log_register(L);
   return 1;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/platform.h"
+#include "run/batch.h"
 #include "run/inbox.h"
 #include "run/pool.h"
 #include "run/runtime.h"
@@ -140,6 +141,7 @@ void tm__job_unref(tm__job *job) {
   if (pool->guest->forget) pool->guest->forget(job);
   again_free(job->again, pool->mem);
   empty(job);
+  tm__batch_free(job->batch);
   tm__msg_unref(job->code, pool->mem, pool->rt->store);
   tm__inbox_unref(job->inbox);
   tm__free(pool->mem, job);

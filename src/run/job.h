@@ -36,6 +36,7 @@
 
 typedef struct tm__pool tm__pool;
 typedef struct tm__inbox tm__inbox;
+typedef struct tm__region tm__region;
 
 /* Why an item failed; the names are in tm__kind_name. */
 enum tm__kind {
@@ -142,6 +143,7 @@ struct tm__job {
   tm__msg *code; /* task and arguments common to all items; may be NULL */
   uint64_t owner; /* uid of the state that will read the results */
   void *user;    /* the guest's own */
+  struct tm__batch *batch; /* a kernel in the place of code; owned, or NULL */
   tm__slot *slots;
   tm__slot one;  /* the slots of a job of one item */
   uint64_t nslots;

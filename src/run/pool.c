@@ -1,6 +1,7 @@
 #include "run/pool.h"
 
 #include "base/platform.h"
+#include "run/region.h"
 #include "run/runtime.h"
 
 /* ---- life ---- */
@@ -12,6 +13,11 @@ static bool wants_pin(const tm_runtime *rt, const tm__pool_options *o) {
 }
 
 static int start_workers(tm__pool *pool, tm_error *e) {
+  if (!pool->kind->runs_in_caller && pool->nworkers > 1) {
+    pool->region = tm__region_new(pool);
+    if (!pool->region)
+      return tm__fail(e, TM_ENOMEM, "not enough memory for a pool");
+  }
   for (int i = 0; i < pool->nworkers; i++) {
     tm__worker *w = tm__worker_new(pool, i);
     if (!w) return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
@@ -33,6 +39,7 @@ static void pool_free(tm__pool *pool) {
   for (int i = 0; i < pool->nworkers; i++)
     tm__worker_free(pool->workers[i]);
   tm__free(pool->mem, pool->workers);
+  tm__region_free(pool->region);
   if (pool->guest_user && pool->guest->dispose)
     pool->guest->dispose(pool->guest_user);
   tm__msg_unref(pool->initializer, pool->mem, rt->store);

@@ -67,6 +67,7 @@ struct tm__pool {
 
   _Atomic uint32_t epoch; /* futex: grows when there may be work */
   _Atomic uint32_t sleepers, spinners;
+  struct tm__region *region; /* region.h; NULL: the caller works alone */
 
   struct tm__pool *retired_next; /* in the runtime; its lock */
   struct tm__pool *watched_next; /* in the monitor; its lock */

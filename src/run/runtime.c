@@ -27,6 +27,7 @@ static tm_runtime *allocate(const tm_config *c) {
   atomic_init(&rt->pin, TM__PIN_AUTO);
   tm__cpus_read(&rt->cpus);
   tm__mask_get(&rt->mask);
+  tm__kernels_init(&rt->kernels, &rt->mem);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
   pthread_mutex_init(&rt->lock, NULL);
   tm__maps_init(&rt->maps, &rt->mem);
@@ -35,6 +36,7 @@ static tm_runtime *allocate(const tm_config *c) {
 
 static void release(tm_runtime *rt) {
   tm__mem mem = rt->mem;
+  tm__kernels_term(&rt->kernels);
   pthread_mutex_destroy(&rt->lock);
   tm__maps_term(&rt->maps);
   tm__free(&mem, rt);
@@ -138,6 +140,13 @@ void tm__runtime_unref(tm_runtime *rt) {
 
 int tm_interrupt(tm_runtime *rt, int request) {
   return atomic_exchange(&rt->interrupted, request != 0);
+}
+
+int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel,
+                       tm_error *e) {
+  if (!rt || !kernel)
+    return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
+  return tm__kernels_add(&rt->kernels, kernel, e);
 }
 
 int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {

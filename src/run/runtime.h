@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/platform.h"
+#include "run/kernel.h"
 #include "run/monitor.h"
 #include "run/pool.h"
 #include "store/maps.h"
@@ -25,6 +26,7 @@ struct tm_runtime {
   tm__store *store;
   tm__maps maps; /* of files, for arrays */
   tm__monitor monitor;
+  tm__kernels kernels;
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
   unsigned flags;

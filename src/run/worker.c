@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "run/batch.h"
 #include "run/pool.h"
 #include "run/runtime.h"
 
@@ -98,6 +99,7 @@ static bool room_for_prepared(tm__worker *w) {
 /* The context of a job in this worker: kept while more of the job may come,
    so that its functions keep their upvalues. */
 static void *prepare(tm__worker *w, tm__job *job) {
+  if (job->batch) return job->batch;
   for (int i = 0; i < w->nprepared; i++)
     if (w->prepared[i].job == job) return w->prepared[i].context;
   tm__worker_tidy(w);
@@ -232,7 +234,12 @@ static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
   tm__keys_init(&p.keys, w->pool->mem);
   tm__msg *held = hold_item(&p);
   push_piece(w, &p);
-  if (tm__msg_open(&p.out)) w->pool->guest->run(&p);
+  if (tm__msg_open(&p.out)) {
+    if (job->batch)
+      tm__batch_run(&p);
+    else
+      w->pool->guest->run(&p);
+  }
   uint64_t answer = UINT64_MAX;
   release_children(&p);
   if (pop_piece(w, &p)) {
@@ -405,6 +412,7 @@ tm__worker *tm__worker_new(tm__pool *pool, int index) {
   if (!w) return NULL;
   w->pool = pool;
   w->index = index;
+  atomic_init(&w->cpu, -1);
   pthread_mutex_init(&w->lock, NULL);
   return w;
 }

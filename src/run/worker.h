@@ -28,6 +28,7 @@ typedef struct tm__prepared {
 struct tm__worker {
   tm__pool *pool;
   int index;    /* 0 .. workers - 1 */
+  _Atomic int cpu; /* that it is pinned to, or -1 */
   uint64_t uid; /* of its state */
   void *state;  /* the guest's; NULL before open and after close */
   tm__prepared *prepared;

@@ -8,7 +8,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "run/region.h"
 #include "run/runtime.h"
 #include "run/worker.h"
 
@@ -48,7 +50,24 @@ static void block_signals(sigset_t *before) {
   pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
-static bool spin(tm__pool *pool, uint32_t seen) {
+/* Works in the pool's region, when there is one that needs this worker. */
+static bool attend(tm__worker *w) {
+  tm__region *r = w->pool->region;
+  return r && tm__region_open(r) && tm__region_join(r, w);
+}
+
+/* While it works in a region, a worker does not count as one that spins. */
+static bool attend_spinning(tm__worker *w) {
+  tm__region *r = w->pool->region;
+  if (!r || !tm__region_open(r)) return false;
+  atomic_fetch_sub(&w->pool->spinners, 1);
+  bool attended = tm__region_join(r, w);
+  atomic_fetch_add(&w->pool->spinners, 1);
+  return attended;
+}
+
+static bool spin(tm__worker *w, uint32_t seen) {
+  tm__pool *pool = w->pool;
   tm_runtime *rt = pool->rt;
   if (!tm__runtime_may_spin(rt)) return false;
   atomic_fetch_add(&pool->spinners, 1);
@@ -57,6 +76,7 @@ static bool spin(tm__pool *pool, uint32_t seen) {
   do {
     for (int i = 0; i < 64 && !news; i++) {
       tm__relax();
+      if (attend_spinning(w)) until = tm__now() + TM__SPIN_NS;
       news = atomic_load(&pool->epoch) != seen;
     }
     if (!news) sched_yield(); /* who submits may be queued on this CPU */
@@ -65,14 +85,21 @@ static bool spin(tm__pool *pool, uint32_t seen) {
   return news;
 }
 
-/* Waits until the epoch is not `seen`. A submitter raises the epoch before
-   it looks at sleepers, we count ourselves before we look at the epoch. */
-static void idle(tm__pool *pool, uint32_t seen) {
-  if (spin(pool, seen)) return;
+static bool called(tm__worker *w) {
+  tm__region *r = w->pool->region;
+  return r && tm__region_calls(r, w);
+}
+
+/* Waits until the epoch is not `seen`, or a region is open. A submitter raises
+   the epoch before it looks at sleepers, we count ourselves before we look at
+   the epoch. */
+static void idle(tm__worker *w, uint32_t seen) {
+  tm__pool *pool = w->pool;
+  if (spin(w, seen)) return;
   atomic_fetch_add(&pool->sleepers, 1);
-  if (atomic_load(&pool->epoch) == seen) {
+  if (atomic_load(&pool->epoch) == seen && !called(w)) {
     atomic_fetch_sub(&pool->rt->awake, 1);
-    tm__futex_wait(&pool->epoch, seen, TM__FOREVER, false);
+    tm__futex_wait_as(&pool->epoch, seen, tm__region_bit(w));
     atomic_fetch_add(&pool->rt->awake, 1);
   }
   atomic_fetch_sub(&pool->sleepers, 1);
@@ -109,7 +136,7 @@ static void serve_job(tm__worker *w, tm__job *job) {
 
 static void nap(tm__worker *w, uint32_t seen) {
   tm__worker_tidy(w);
-  if (tm__worker_rest(w)) idle(w->pool, seen);
+  if (tm__worker_rest(w)) idle(w, seen);
   tm__worker_rise(w);
 }
 
@@ -119,6 +146,7 @@ static void serve(tm__worker *w) {
   while (!gone(w)) {
     uint32_t seen = atomic_load(&pool->epoch);
     tm__job *job;
+    attend(w);
     if (tm__pool_next(pool, &job) == TM_ECLOSED) break;
     if (job)
       serve_job(w, job);
@@ -160,6 +188,14 @@ static void leave(tm__worker *w) {
   }
 }
 
+/* Where the system refuses, the worker runs anywhere. */
+static void pin(tm__worker *w, const tm__mask *mask) {
+  tm__mask now;
+  tm__mask_set(mask);
+  tm__mask_get(&now);
+  if (memcmp(&now, mask, sizeof now) == 0) atomic_store(&w->cpu, tm__cpu());
+}
+
 static void *main_of_thread(void *argument) {
   tm__worker *w = argument;
   char name[32];
@@ -169,7 +205,7 @@ static void *main_of_thread(void *argument) {
   tm__thread_name(name);
   if (w->pool->pinned) {
     tm__mask_nth(&mask, &w->pool->rt->mask, w->index);
-    tm__mask_set(&mask);
+    pin(w, &mask);
   }
   set_alive(w, true);
   tm__worker_open(w);

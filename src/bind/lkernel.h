@@ -1,0 +1,24 @@
+/*
+ * lkernel.h: kernels in Lua, and running them
+ *
+ * A kernel in Lua is a pointer to what the runtime keeps for good
+ * (run/kernel.h). It travels as the path of its library and its name, by
+ * __tidemill_send.
+ *
+ * pool:run does not go through lua/tidemill/pool.lua: it is the C function
+ * itself, as are direct calls.
+ */
+#ifndef TM_BIND_LKERNEL_H
+#define TM_BIND_LKERNEL_H
+
+#include "bind/bind.h"
+#include "run/call.h"
+
+/* Pushes what a batch gave, in the shape that results(job) has: {result},
+   {} or {}, {1, error}. */
+int tm__kernel_results(lua_State *L, tm__job *job);
+
+/* Adds the functions to the table at the top of the stack. */
+void tm__kernel_register(lua_State *L);
+
+#endif

@@ -1,0 +1,268 @@
+#include "run/call.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/platform.h"
+#include "run/job.h"
+
+/* Blocks of a reduction: enough that costs that vary can be balanced on many
+   workers, few enough that combining them costs nothing. */
+enum { BLOCKS = 256 };
+
+/* ---- reductions ---- */
+
+static void fill_f64(double *x, int64_t n, double value) {
+  for (int64_t i = 0; i < n; i++) x[i] = value;
+}
+
+static void fill_i64(int64_t *x, int64_t n, int64_t value) {
+  for (int64_t i = 0; i < n; i++) x[i] = value;
+}
+
+static void begin_acc(const tm__call *c, void *acc) {
+  const tm__reduce *r = &c->kernel->reduce;
+  bool real = r->dtype == TM_F64;
+  memset(acc, 0, (size_t)r->count * 8);
+  if (r->op == TM__REDUCE_OWN && c->kernel->entry.init)
+    c->kernel->entry.init(acc, c->args);
+  else if (r->op == TM__REDUCE_MIN && real)
+    fill_f64(acc, r->count, HUGE_VAL);
+  else if (r->op == TM__REDUCE_MAX && real)
+    fill_f64(acc, r->count, -HUGE_VAL);
+  else if (r->op == TM__REDUCE_MIN)
+    fill_i64(acc, r->count, INT64_MAX);
+  else if (r->op == TM__REDUCE_MAX)
+    fill_i64(acc, r->count, INT64_MIN);
+}
+
+/* Not a number wins, so that it is not lost or found by the order. */
+static double smaller(double a, double b) {
+  return a < b || isnan(a) ? a : b;
+}
+
+static double larger(double a, double b) {
+  return a > b || isnan(a) ? a : b;
+}
+
+static void combine_f64(int op, double *into, const double *from, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    into[i] = op == TM__REDUCE_SUM   ? into[i] + from[i]
+              : op == TM__REDUCE_MIN ? smaller(into[i], from[i])
+                                     : larger(into[i], from[i]);
+}
+
+static void combine_i64(int op, int64_t *into, const int64_t *from,
+                        int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    int64_t a = into[i], b = from[i];
+    if (op == TM__REDUCE_SUM) /* wraps, as Lua's integers do */
+      into[i] = (int64_t)((uint64_t)a + (uint64_t)b);
+    else
+      into[i] = (op == TM__REDUCE_MIN) == (a < b) ? a : b;
+  }
+}
+
+static void combine(const tm__call *c, void *into, const void *from) {
+  const tm__reduce *r = &c->kernel->reduce;
+  if (r->op == TM__REDUCE_OWN)
+    c->kernel->entry.combine(into, from, c->args);
+  else if (r->dtype == TM_F64)
+    combine_f64(r->op, into, from, r->count);
+  else
+    combine_i64(r->op, into, from, r->count);
+}
+
+/* Pairwise, the lower block first: the rounding of a sum grows with the
+   logarithm of their number. */
+void tm__call_finish(tm__call *c, const void **result) {
+  *result = c->acc;
+  if (!c->acc) return;
+  size_t stride = c->kernel->reduce.stride;
+  for (int64_t step = 1; step < c->units; step *= 2)
+    for (int64_t i = 0; i + step < c->units; i += 2 * step)
+      combine(c, c->acc + (size_t)i * stride,
+              c->acc + (size_t)(i + step) * stride);
+}
+
+/* ---- a call ---- */
+
+static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                  const tm_arg *args, int64_t first, int64_t last,
+                  tm_error *e) {
+  int64_t n = last - first;
+  c->kernel = k;
+  c->mem = mem;
+  c->args = args;
+  c->first = first;
+  c->last = last;
+  c->unit = 1;
+  c->units = n;
+  c->acc = NULL;
+  c->watch = NULL;
+  c->deadline = 0;
+  c->failure[0] = '\0';
+  atomic_init(&c->fail_at, INT64_MAX);
+  atomic_init(&c->stopped, 0);
+  if (k->reduce.op != TM__REDUCE_NONE) {
+    c->unit = n > BLOCKS ? divide_up(n, BLOCKS) : 1;
+    c->units = divide_up(n, c->unit);
+    size_t blocks = c->units ? (size_t)c->units : 1;
+    c->acc = tm__alloc(mem, blocks * k->reduce.stride);
+    if (!c->acc)
+      return tm__fail(e, TM_ENOMEM, "not enough memory for the reduction of "
+                                    "kernel '%.60s'",
+                      k->name);
+    if (!c->units) begin_acc(c, c->acc);
+  }
+  pthread_mutex_init(&c->lock, NULL);
+  return TM_OK;
+}
+
+void tm__call_term(tm__call *c) {
+  pthread_mutex_destroy(&c->lock);
+  tm__free(c->mem, c->acc);
+}
+
+void tm__call_set_unit(tm__call *c, int64_t n) {
+  if (c->acc) return;
+  c->unit = n;
+  c->units = divide_up(c->last - c->first, n);
+}
+
+void tm__call_stop(tm__call *c, int kind) {
+  uint32_t none = 0;
+  atomic_compare_exchange_strong(&c->stopped, &none, (uint32_t)kind);
+}
+
+/* Notes a failure, unless there is one of a lower item; the first stays. */
+static void note_failure(tm__call *c, int64_t item, const char *format,
+                         va_list values) {
+  pthread_mutex_lock(&c->lock);
+  if (item < atomic_load(&c->fail_at)) {
+    vsnprintf(c->failure, sizeof c->failure, format, values);
+    atomic_store(&c->fail_at, item);
+  }
+  pthread_mutex_unlock(&c->lock);
+}
+
+static void fail(tm__call *c, int64_t item, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void fail(tm__call *c, int64_t item, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  note_failure(c, item, format, values);
+  va_end(values);
+}
+
+/* ---- what kernels call ---- */
+
+static tm__work *work_of(const tm_call *given) {
+  return (tm__work *)(uintptr_t)given;
+}
+
+static int given_fail(const tm_call *given, int64_t item, const char *format,
+                      ...) {
+  tm__work *w = work_of(given);
+  va_list values;
+  w->failed = true;
+  va_start(values, format);
+  note_failure(w->call, item, format, values);
+  va_end(values);
+  return 1;
+}
+
+static bool out_of_time(tm__call *c) {
+  if (!c->deadline || tm__now_coarse() < c->deadline) return false;
+  tm__call_stop(c, TM__FAIL_TIMEOUT);
+  return true;
+}
+
+static bool stopped(tm__work *w) {
+  tm__call *c = w->call;
+  if (tm__call_stopped(c) || out_of_time(c)) return true;
+  return w->poll && w->poll(w->poll_argument);
+}
+
+static int given_cancelled(const tm_call *given) {
+  tm__work *w = work_of(given);
+  if (stopped(w)) return 1;
+  /* relaxed: asked again soon */
+  return atomic_load_explicit(&w->call->fail_at, memory_order_relaxed) <
+         given->first;
+}
+
+/* ---- work ---- */
+
+enum { SCRATCH_ALIGN = 64 };
+
+static bool make_scratch(tm__work *w) {
+  size_t size = w->call->kernel->entry.scratch;
+  w->given.scratch_size = size;
+  if (!size) return true;
+  w->memory = tm__alloc(w->call->mem, size + SCRATCH_ALIGN);
+  if (!w->memory) return false;
+  uintptr_t at = (uintptr_t)w->memory + SCRATCH_ALIGN - 1;
+  w->given.scratch = (void *)(at - at % SCRATCH_ALIGN);
+  return true;
+}
+
+bool tm__work_begin(tm__work *w, tm__call *c, int worker, int workers) {
+  *w = (tm__work){.given = {.abi = TM_KERNEL_ABI,
+                            .worker = worker,
+                            .workers = workers,
+                            .fail = given_fail,
+                            .cancelled = given_cancelled},
+                  .call = c};
+  if (make_scratch(w)) return true;
+  fail(c, c->first, "not enough memory for %zu bytes of scratch",
+       c->kernel->entry.scratch);
+  return false;
+}
+
+void tm__work_end(tm__work *w) { tm__free(w->call->mem, w->memory); }
+
+/* One call of the kernel. */
+static bool run(tm__work *w, int64_t first, int64_t last) {
+  tm__call *c = w->call;
+  w->given.first = first;
+  w->given.last = last;
+  w->failed = false;
+  int answer = c->kernel->entry.run(&w->given, c->args);
+  if (answer == 0) return true;
+  if (!w->failed) fail(c, first, "the kernel answered %d", answer);
+  return false;
+}
+
+static bool run_items(tm__work *w, int64_t first, int64_t last) {
+  if (w->call->kernel->entry.kind == TM_KIND_RANGE)
+    return run(w, first, last);
+  for (int64_t i = first; i < last; i++)
+    if (!run(w, i, i + 1)) return false;
+  return true;
+}
+
+void tm__work_run(tm__work *w, int64_t from, int64_t to) {
+  tm__call *c = w->call;
+  if (!c->acc) {
+    int64_t end = to == c->units ? c->last : c->first + to * c->unit;
+    run_items(w, c->first + from * c->unit, end);
+    return;
+  }
+  for (int64_t i = from; i < to; i++) {
+    int64_t first = c->first + i * c->unit;
+    int64_t last = c->last - first < c->unit ? c->last : first + c->unit;
+    w->given.acc.p = c->acc + (size_t)i * c->kernel->reduce.stride;
+    begin_acc(c, w->given.acc.p);
+    if (!run_items(w, first, last)) return;
+  }
+}
+
+bool tm__work_over(tm__work *w) {
+  return tm__call_failed(w->call) || stopped(w);
+}

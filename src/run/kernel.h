@@ -1,0 +1,89 @@
+/*
+ * kernel.h: kernels that are known, and the libraries they come from
+ *
+ * A runtime has a list of kernels: those that the host registered (library
+ * "") and those of the libraries that were opened. A kernel stays until the
+ * runtime goes, and a library is never unloaded: its code may be on some
+ * thread's stack. So a tm__kernel may be kept without being counted, and
+ * travels as the path of its library and its name.
+ *
+ * Threads: any thread may open libraries and look kernels up.
+ */
+#ifndef TM_RUN_KERNEL_H
+#define TM_RUN_KERNEL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "run/signature.h"
+
+enum tm__reduce_op {
+  TM__REDUCE_NONE,
+  TM__REDUCE_SUM,
+  TM__REDUCE_MIN,
+  TM__REDUCE_MAX,
+  TM__REDUCE_OWN /* by init and combine */
+};
+
+/* What comes out of a job: count elements. Accumulators lie `stride` bytes
+   apart, so that two workers never write to one cache line. */
+typedef struct tm__reduce {
+  int op, dtype; /* TM_F64 or TM_I64 */
+  int64_t count;
+  size_t stride;
+} tm__reduce;
+
+enum { TM__PRIORS = 4 };
+
+typedef struct tm__kernel {
+  struct tm__kernel *next;
+  const struct tm__library *library; /* NULL: the host's */
+  char *name;
+  tm_kernel entry; /* its texts are not to be used: the library's */
+  tm__signature signature;
+  tm__reduce reduce;
+
+  /* What items cost in earlier runs: a fingerprint of the arguments' sizes
+     above, nanoseconds an item as the bits of a float below; 0: not known.
+     Hints, written by whoever ran last. */
+  _Atomic uint64_t priors[TM__PRIORS];
+} tm__kernel;
+
+typedef struct tm__library {
+  struct tm__library *next;
+  char *path;
+} tm__library;
+
+typedef struct tm__kernels {
+  const tm__mem *mem;
+  pthread_mutex_t lock; /* guards both lists; what is in them stays */
+  tm__kernel *first;
+  tm__library *libraries;
+} tm__kernels;
+
+void tm__kernels_init(tm__kernels *ks, const tm__mem *mem);
+void tm__kernels_term(tm__kernels *ks);
+
+/* Adds a kernel of the host's. TM_EINVAL: the name is taken, or the entry
+   makes no sense (the error says why). */
+int tm__kernels_add(tm__kernels *ks, const tm_kernel *entry, tm_error *e);
+
+/* Loads a library, once. path is given to dlopen as it is. TM_ESYS when it
+   does not load, TM_EINVAL when it is not one of kernels. */
+int tm__kernels_open(tm__kernels *ks, const char *path,
+                     const tm__library **out, tm_error *e);
+
+/* A kernel by its library's path ("" or NULL: the host's) and name; NULL when
+   there is none. Does not load anything. */
+tm__kernel *tm__kernels_find(tm__kernels *ks, const char *path,
+                             const char *name);
+
+/* The kernel of a library after k, first when k is NULL; in no order. */
+tm__kernel *tm__kernels_next(tm__kernels *ks, const tm__library *library,
+                             tm__kernel *k);
+
+static inline const char *tm__kernel_path(const tm__kernel *k) {
+  return k->library ? k->library->path : "";
+}
+
+#endif
