@@ -46,6 +46,7 @@ ANY_MAKE = $(MAKE) --no-print-directory
 CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c)
 BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
+KERNEL_HEADER := include/tidemill_kernel.h
 C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
@@ -69,10 +70,11 @@ deps:
 	@CC='$(CC)' LUA='$(LUA)' LUA_CFLAGS='$(LUA_CFLAGS)' \
 	  sh tools/check-deps.sh build
 
-$(BUILD)/embed.c: tools/embed.lua $(LUA_FILES) lua/tidemill | deps
+$(BUILD)/embed.c: tools/embed.lua $(LUA_FILES) $(KERNEL_HEADER) lua/tidemill \
+  | deps
 	@echo "  LUA   $@"
 	@mkdir -p $(@D)
-	@$(LUA) tools/embed.lua $(LUA_FILES) > $@
+	@$(LUA) tools/embed.lua $(LUA_FILES) $(KERNEL_HEADER) > $@
 
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/flags | deps
 	@echo "  CC    $<"

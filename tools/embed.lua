@@ -1,6 +1,6 @@
--- Writes the Lua modules named on the command line as one C source to the
--- standard output: the table that src/bind/embed.h declares. A module that
--- does not compile fails the build here, with its own line number.
+-- Writes the Lua modules named on the command line, and the one header, as
+-- one C source to the standard output: what src/bind/embed.h declares. A
+-- module that does not compile fails the build here, with its own line number.
 
 local BYTES_PER_LINE = 18
 
@@ -13,7 +13,7 @@ local function read(path)
   local file = assert(io.open(path, "rb"))
   local source = file:read("a")
   file:close()
-  assert(load(source, "@" .. path, "t"))
+  if path:find("%.lua$") then assert(load(source, "@" .. path, "t")) end
   return source
 end
 
@@ -28,10 +28,14 @@ local function write_bytes(id, source)
   io.write("0};\n\n")
 end
 
-local modules = {}
+local modules, header = {}, ""
 for _, path in ipairs(arg) do
   local source = read(path)
-  modules[#modules + 1] = { name = module_name(path), source = source }
+  if path:find("%.h$") then
+    header = source
+  else
+    modules[#modules + 1] = { name = module_name(path), source = source }
+  end
 end
 table.sort(modules, function(a, b) return a.name < b.name end)
 
@@ -40,6 +44,8 @@ io.write('#include "bind/embed.h"\n\n')
 for i, module in ipairs(modules) do
   write_bytes("source" .. i, module.source)
 end
+write_bytes("header", header)
+io.write("const char *const tm__embedded_header = (const char *)header;\n\n")
 io.write("const struct tm__embedded tm__embedded[] = {\n")
 for i, module in ipairs(modules) do
   io.write(string.format('  {"%s", (const char *)source%d, %d},\n',

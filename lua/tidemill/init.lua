@@ -2,6 +2,7 @@
 
 local core = require "tidemill.core"
 local npy = require "tidemill.npy"
+local kernel = require "tidemill.kernel"
 local options = require "tidemill.options"
 local pool = require "tidemill.pool"
 local range = require "tidemill.range"
@@ -17,6 +18,9 @@ local tm = {
   no_parallel = pool.no_parallel,
   parallel_enabled = pool.parallel_enabled,
   poll = result.poll,
+  load_kernels = kernel.load,
+  compile = kernel.compile,
+  kernel = kernel.find,
   range = range.new,
   load = npy.load,
   array = setmetatable({ load = npy.load }, { __call = core.array }),

@@ -24,4 +24,7 @@ struct tm__embedded {
 /* Sorted by name; the last one's name is NULL. */
 extern const struct tm__embedded tm__embedded[];
 
+/* The text of tidemill_kernel.h, for kernels that scripts compile. */
+extern const char *const tm__embedded_header;
+
 #endif

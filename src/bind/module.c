@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "bind/embed.h"
+#include "bind/lcompile.h"
 #include "bind/larray.h"
 #include "bind/lcounter.h"
 #include "bind/ljob.h"
@@ -185,6 +186,7 @@ static int open_core(lua_State *L) {
   tm__array_register(L);
   tm__task_register(L);
   tm__kernel_register(L);
+  tm__compile_register(L);
   tm__log_register(L);
   return 1;
 }
