@@ -21,6 +21,12 @@ LUA_CFLAGS ?= -I/usr/include/lua5.4
 LUA_LIBS ?= -llua5.4
 endif
 
+# Plain C functions (tm.cfunction) need libffi; the rest does not.
+ifeq ($(shell pkg-config --exists libffi 2>/dev/null && echo yes),yes)
+FFI_CFLAGS ?= -DTM_HAVE_FFI $(shell pkg-config --cflags libffi)
+FFI_LIBS ?= $(shell pkg-config --libs libffi)
+endif
+
 # A sanitized build (asan, tsan) has Lua linked whole into the command, which
 # then runs the specs: a sanitizer wants to be there before anything else.
 ifdef SANITIZE
@@ -87,6 +93,7 @@ $(BUILD)/obj/embed.o: $(BUILD)/embed.c $(BUILD)/flags
 
 # Only the binding and the command see Lua's headers.
 $(BIND_OBJECTS) $(BUILD)/obj/main.o: ALL_CFLAGS += $(LUA_HEADERS)
+$(BUILD)/obj/bind/lcfunction.o: ALL_CFLAGS += $(FFI_CFLAGS)
 
 $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
 	@echo "  AR    $@"
@@ -95,31 +102,31 @@ $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
 
 $(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
 	@echo "  LINK  $@"
-	@$(LINK) -o $@ $^ $(HOST_LIBS) -lm
+	@$(LINK) -o $@ $^ $(HOST_LIBS) $(FFI_LIBS) -lm
 
 $(SHARED): $(ARCHIVE) src/libtidemill.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
 	  -Wl,--version-script=src/libtidemill.map \
-	  -o $@ $(OBJECTS) $(LUA_LIBS) -lm
+	  -o $@ $(OBJECTS) $(LUA_LIBS) $(FFI_LIBS) -lm
 	@ln -sf $(@F) $(@D)/$(SONAME)
 
 # The module takes Lua from whoever loads it, and keeps its core to itself.
 $(MODULE): $(ARCHIVE) src/module.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,--version-script=src/module.map \
-	  -o $@ $(OBJECTS) -lm
+	  -o $@ $(OBJECTS) $(FFI_LIBS) -lm
 
 $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LUA_HEADERS) -Ispec/c -MF $@.d -c -o $@.o $<
-	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) -lm
+	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) $(FFI_LIBS) -lm
 
 # Files that change only when what they say does.
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(BUILD)/flags: FORCE
-	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS))
+	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
 $(BUILD)/objects: FORCE
 	@$(call remember,$(OBJECTS))
 
@@ -128,12 +135,12 @@ $(BUILD)/objects: FORCE
 # ---- trying it ---------------------------------------------------------
 
 demo: ## install what is missing, build, solve a quantum well on every core
-	@sh tools/install-deps.sh build
+	@sh tools/install-deps.sh build ffi
 	@$(ANY_MAKE) all
 	@$(COMMAND) examples/quantum_well.lua
 
 test: ## install what is missing, build, run all tests
-	@sh tools/install-deps.sh build test
+	@sh tools/install-deps.sh build ffi test
 	@$(ANY_MAKE) check
 
 # What `test` runs; TESTS names some C tests or specs instead of all.
@@ -204,7 +211,7 @@ INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
 $(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@LUA_LIBS@|$(LUA_LIBS)|' $< > $@
+	  -e 's|@LUA_LIBS@|$(strip $(LUA_LIBS) $(FFI_LIBS))|' $< > $@
 
 install: all $(BUILD)/tidemill.pc ## into DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))

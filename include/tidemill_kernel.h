@@ -232,8 +232,10 @@ typedef struct tm_kernel_table {
  * A line of the table: the function, its signature, then what else there is
  * to say: .reduce = ..., .scratch = ..., .init = ..., .combine = ...
  */
-#define TM_RANGE(function, ...) {#function, function, TM_KIND_RANGE, __VA_ARGS__}
-#define TM_ITEM(function, ...) {#function, function, TM_KIND_ITEM, __VA_ARGS__}
+#define TM_RANGE(function, ...)                                               \
+  {#function, function, TM_KIND_RANGE, __VA_ARGS__}
+#define TM_ITEM(function, ...)                                                \
+  {#function, function, TM_KIND_ITEM, __VA_ARGS__}
 
 /* The table: once in a library, with a line for each kernel. */
 #define TM_KERNELS(...)                                                       \

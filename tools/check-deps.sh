@@ -2,7 +2,7 @@
 # Names what is missing for the groups of work given as arguments, and the
 # command that installs it; exits 1 when anything is. Installs nothing.
 #
-#   check-deps.sh build test     groups: make build test lint clang
+#   check-deps.sh build test     groups: make build ffi test lint clang
 #   check-deps.sh --list build   the Debian packages alone, on one line
 
 list=no
@@ -62,6 +62,9 @@ for group; do
     need liblua5.4-dev "the headers of Lua 5.4 (lua.h)" header lua.h
     need lua5.4 "the Lua 5.4 interpreter ($LUA)" "$LUA" -e \
       'assert(_VERSION == "Lua 5.4")'
+    ;;
+  ffi)
+    need libffi-dev "libffi, for tm.cfunction (ffi.h)" header ffi.h
     ;;
   test)
     need lua-busted "busted for Lua 5.4" lua_has busted

@@ -21,6 +21,7 @@ local tm = {
   load_kernels = kernel.load,
   compile = kernel.compile,
   kernel = kernel.find,
+  cfunction = kernel.cfunction,
   range = range.new,
   load = npy.load,
   array = setmetatable({ load = npy.load }, { __call = core.array }),

@@ -42,6 +42,28 @@ function kernel.find(name)
   return found
 end
 
+--- A function of a C library, by its declaration: "double cos(double)". It
+--- is called like any other, with numbers, strings and arrays, and travels to
+--- workers. One of numbers alone can also be run over arrays:
+--- pool:run(cos, n, out, x). Needs a tidemill that was built with libffi.
+---@param library string|nil as dlopen takes it; nil: the program itself
+---@param declaration string
+---@return tidemill.cfunction
+function kernel.cfunction(library, declaration)
+  if library ~= nil and type(library) ~= "string" then
+    error(("bad argument #1 to 'cfunction' (string expected, got %s)")
+      :format(type(library)), 2)
+  end
+  if type(declaration) ~= "string" then
+    error(("bad argument #2 to 'cfunction' (string expected, got %s)")
+      :format(type(declaration)), 2)
+  end
+  local path = library and (core.real_path(library) or library) or ""
+  local ok, found = pcall(core.new_cfunction, path, declaration)
+  if not ok then error("cfunction: " .. tostring(found), 2) end
+  return found
+end
+
 -- ---- files and commands --------------------------------------------------
 
 local function quote(word)
@@ -170,7 +192,8 @@ local function count_lines(text, last)
 end
 
 --- The line of the chunk's text where `source` begins: of the places where
---- it stands, the nearest to `line`, where compile was called.
+--- it stands, the nearest to `line`, where compile was called. nil when it
+--- stands nowhere.
 local function find_line(text, source, line)
   local best
   local at = text:find(source, 1, true)
@@ -181,11 +204,13 @@ local function find_line(text, source, line)
     end
     at = text:find(source, at + 1, true)
   end
-  return best or line
+  return best
 end
 
---- Where the C text stands: a line for the preprocessor.
-local function place(source, info)
+--- Where the C text stands: a line for the preprocessor. A text that is put
+--- together is counted from where compile was called; but after a tail call
+--- nobody knows where that was.
+local function place(source, info, tail)
   local name, text = info.short_src, info.source
   if text:sub(1, 1) == "@" then
     name = text:sub(2)
@@ -193,7 +218,11 @@ local function place(source, info)
   elseif text:sub(1, 1) == "=" then
     text = ""
   end
-  local line = math.max(find_line(text, source, info.currentline), 1)
+  local line = find_line(text, source, info.currentline)
+  if not line and (tail or info.currentline < 1) then
+    name, line = "C text", 1
+  end
+  line = line or info.currentline
   return ('#line %d "%s"\n'):format(line,
     (name:gsub('[\\"]', "\\%0"):gsub("\n", "\\n")))
 end
@@ -274,7 +303,7 @@ local function clear(job)
   os.remove(job.folder)
 end
 
-local function compile(source, o, info)
+local function compile(source, o, info, tail)
   if not source:find("TM_KERNELS", 1, true) then
     error("compile: the text has no table of kernels (TM_KERNELS, see "
       .. "tidemill_kernel.h)", 0)
@@ -289,7 +318,7 @@ local function compile(source, o, info)
     command = command, cflags = cflags, libs = libs, folder = path,
     header_hash = core.content_hash(header):sub(1, 16),
     path = ("%s/%s.so"):format(path, hash),
-    text = '#include "tidemill_kernel.h"\n' .. place(source, info) .. source
+    text = '#include "tidemill_kernel.h"\n' .. place(source, info, tail) .. source
       .. "\n",
   }
   local ok, kernels = pcall(load_or_build, job)
@@ -313,7 +342,8 @@ function kernel.compile(source, opts)
     error(("bad argument #1 to 'compile' (string expected, got %s)")
       :format(type(source)), 2)
   end
-  local ok, found = pcall(compile, source, opts, debug.getinfo(2, "Sl"))
+  local ok, found = pcall(compile, source, opts, debug.getinfo(2, "Sl"),
+    debug.getinfo(1, "t").istailcall)
   if not ok then error(found, 2) end
   return found
 end

@@ -217,15 +217,15 @@ methods.run = core.run
 local function take_callbacks(given)
   local o = {}
   if type(given) ~= "table" then return given, o end
-  local items = {}
+  local rest = {}
   for name, value in pairs(given) do
     if name == "callback" or name == "error_callback" then
       o[name] = options.check(name, value, "callable", 3)
     else
-      items[name] = value
+      rest[name] = value
     end
   end
-  return items, o
+  return rest, o
 end
 
 --- The same without waiting, and without the caller's help.

@@ -60,6 +60,7 @@ static void kernel_free(const tm__mem *mem, tm__kernel *k) {
   if (!k) return;
   tm__signature_term(&k->signature);
   tm__free(mem, k->name);
+  tm__free(mem, k->user);
   tm__free(mem, k);
 }
 
@@ -218,6 +219,15 @@ static void append(tm__kernels *ks, tm__kernel *list) {
   ks->first = list;
 }
 
+static tm__library *library_new(tm__kernels *ks, const char *path) {
+  tm__library *library = tm__calloc(ks->mem, 1, sizeof *library);
+  if (!library) return NULL;
+  library->path = copy_text(ks->mem, path);
+  if (library->path) return library;
+  tm__free(ks->mem, library);
+  return NULL;
+}
+
 /* ks->lock is held. */
 static int open_locked(tm__kernels *ks, const char *path, tm__library **out,
                        tm_error *e) {
@@ -228,11 +238,9 @@ static int open_locked(tm__kernels *ks, const char *path, tm__library **out,
   if (!table) return e ? e->code : TM_ESYS;
   int status = check_table(table, path, e);
   if (status) return status;
-  tm__library *library = tm__calloc(ks->mem, 1, sizeof *library);
+  tm__library *library = library_new(ks, path);
   if (!library) return no_memory(e);
-  library->path = copy_text(ks->mem, path);
-  status = library->path ? read_table(ks->mem, table, path, library, &list, e)
-                         : no_memory(e);
+  status = read_table(ks->mem, table, path, library, &list, e);
   if (status) {
     tm__free(ks->mem, library->path);
     tm__free(ks->mem, library);
@@ -252,6 +260,45 @@ int tm__kernels_open(tm__kernels *ks, const char *path,
   int status = open_locked(ks, path, &library, e);
   pthread_mutex_unlock(&ks->lock);
   *out = library;
+  return status;
+}
+
+/* ks->lock is held. */
+static int define_locked(tm__kernels *ks, const char *path, tm__kernel *k,
+                         tm_error *e) {
+  tm__library *library = find_library(ks, path);
+  if (!library) {
+    library = library_new(ks, path);
+    if (!library) return no_memory(e);
+    library->next = ks->libraries;
+    ks->libraries = library;
+  }
+  k->library = library;
+  k->next = ks->first;
+  ks->first = k;
+  return TM_OK;
+}
+
+int tm__kernels_define(tm__kernels *ks, const char *path,
+                       const tm_kernel *entry, void *user, tm__kernel **out,
+                       tm_error *e) {
+  tm__kernel *k;
+  int status = kernel_new(&k, ks->mem, entry, e);
+  if (status) {
+    tm__free(ks->mem, user);
+    return status;
+  }
+  k->user = user;
+  pthread_mutex_lock(&ks->lock);
+  tm__library *library = find_library(ks, path);
+  *out = library ? find_in(ks->first, library, entry->name) : NULL;
+  bool known = *out != NULL;
+  if (!known) {
+    status = define_locked(ks, path, k, e);
+    *out = k;
+  }
+  pthread_mutex_unlock(&ks->lock);
+  if (known || status) kernel_free(ks->mem, k);
   return status;
 }
 

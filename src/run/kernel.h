@@ -42,6 +42,7 @@ typedef struct tm__kernel {
   tm_kernel entry; /* its texts are not to be used: the library's */
   tm__signature signature;
   tm__reduce reduce;
+  void *user; /* of whoever defined it; freed with it */
 
   /* What items cost in earlier runs: a fingerprint of the arguments' sizes
      above, nanoseconds an item as the bits of a float below; 0: not known.
@@ -67,6 +68,12 @@ void tm__kernels_term(tm__kernels *ks);
 /* Adds a kernel of the host's. TM_EINVAL: the name is taken, or the entry
    makes no sense (the error says why). */
 int tm__kernels_add(tm__kernels *ks, const tm_kernel *entry, tm_error *e);
+
+/* Adds a kernel that the library itself makes, under a path of its own; one
+   that is there already is answered in its place. user is taken over. */
+int tm__kernels_define(tm__kernels *ks, const char *path,
+                       const tm_kernel *entry, void *user, tm__kernel **out,
+                       tm_error *e);
 
 /* Loads a library, once. path is given to dlopen as it is. TM_ESYS when it
    does not load, TM_EINVAL when it is not one of kernels. */
