@@ -83,7 +83,8 @@ describe("compile", function()
   end)
 
   it("is safe when processes compile at once", function()
-    local script = "local tm = require 'tidemill'\nlocal text = [==[" .. text "9"
+        local line = ("%s main.lua child & "):format(
+          os.getenv "TIDEMILL_SELF")
       .. "]==]\n" .. [[
       if arg[1] then
         local x = tm.array("i64", 2)

@@ -318,8 +318,8 @@ local function compile(source, o, info, tail)
     command = command, cflags = cflags, libs = libs, folder = path,
     header_hash = core.content_hash(header):sub(1, 16),
     path = ("%s/%s.so"):format(path, hash),
-    text = '#include "tidemill_kernel.h"\n' .. place(source, info, tail) .. source
-      .. "\n",
+    text = '#include "tidemill_kernel.h"\n' .. place(source, info, tail)
+      .. source .. "\n",
   }
   local ok, kernels = pcall(load_or_build, job)
   if temporary then clear(job) end
@@ -334,8 +334,8 @@ end
 --- already; the text ends with its TM_KERNELS table. Errors of the compiler
 --- name the script's own lines.
 ---@param source string
----@param opts? {cflags?: string|string[], libs?: string|string[], name?: string}
----  name: answers this kernel alone
+---@param opts? {cflags?: string|string[], libs?: string|string[],
+---  name?: string} name: answers this kernel alone
 ---@return table<string, tidemill.kernel>|tidemill.kernel
 function kernel.compile(source, opts)
   if type(source) ~= "string" then

@@ -6,8 +6,8 @@
  * __tidemill_send.
  *
  * lkernel.c: what a kernel is, and finding one. lkernel_run.c: arguments, and
- * running. pool:run does not go through lua/tidemill/pool.lua: it is the C function
- * itself, as are direct calls.
+ * running. pool:run does not go through lua/tidemill/pool.lua: it is the C
+ * function itself, as are direct calls.
  */
 #ifndef TM_BIND_LKERNEL_H
 #define TM_BIND_LKERNEL_H
