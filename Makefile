@@ -21,10 +21,10 @@ LUA_CFLAGS ?= -I/usr/include/lua5.4
 LUA_LIBS ?= -llua5.4
 endif
 
-# Plain C functions (tm.cfunction) need libffi; the rest does not.
+# Plain C functions (tm.cfunction) need libffi's header now, and the library
+# when the first is made: whoever links ours needs neither.
 ifeq ($(shell pkg-config --exists libffi 2>/dev/null && echo yes),yes)
 FFI_CFLAGS ?= -DTM_HAVE_FFI $(shell pkg-config --cflags libffi)
-FFI_LIBS ?= $(shell pkg-config --libs libffi)
 endif
 
 # A sanitized build (asan, tsan) has Lua linked whole into the command, which
@@ -102,26 +102,26 @@ $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
 
 $(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
 	@echo "  LINK  $@"
-	@$(LINK) -o $@ $^ $(HOST_LIBS) $(FFI_LIBS) -lm
+	@$(LINK) -o $@ $^ $(HOST_LIBS) -lm
 
 $(SHARED): $(ARCHIVE) src/libtidemill.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
 	  -Wl,--version-script=src/libtidemill.map \
-	  -o $@ $(OBJECTS) $(LUA_LIBS) $(FFI_LIBS) -lm
+	  -o $@ $(OBJECTS) $(LUA_LIBS) -lm
 	@ln -sf $(@F) $(@D)/$(SONAME)
 
 # The module takes Lua from whoever loads it, and keeps its core to itself.
 $(MODULE): $(ARCHIVE) src/module.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,--version-script=src/module.map \
-	  -o $@ $(OBJECTS) $(FFI_LIBS) -lm
+	  -o $@ $(OBJECTS) -lm
 
 $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LUA_HEADERS) -Ispec/c -MF $@.d -c -o $@.o $<
-	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) $(FFI_LIBS) -lm
+	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) -lm
 
 # Files that change only when what they say does.
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
@@ -211,7 +211,7 @@ INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
 $(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@LUA_LIBS@|$(strip $(LUA_LIBS) $(FFI_LIBS))|' $< > $@
+	  -e 's|@LUA_LIBS@|$(LUA_LIBS)|' $< > $@
 
 install: all $(BUILD)/tidemill.pc ## into DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))

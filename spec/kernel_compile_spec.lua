@@ -83,15 +83,15 @@ describe("compile", function()
   end)
 
   it("is safe when processes compile at once", function()
-        local line = ("%s main.lua child & "):format(
-          os.getenv "TIDEMILL_SELF")
-      .. "]==]\n" .. [[
+    local script = "local tm = require 'tidemill'\nlocal source = [==["
+      .. text "9" .. "]==]\n" .. [[
       if arg[1] then
         local x = tm.array("i64", 2)
-        tm.compile(text).fill(2, x)
+        tm.compile(source).fill(2, x)
         print(x:sum())
       else
-        local line = ("%s main.lua child & "):format(os.getenv "TIDEMILL_SELF")
+        local line = ("%s main.lua child & "):format(
+          os.getenv "TIDEMILL_SELF")
         os.execute(line:rep(4) .. "wait")
       end]]
     local outcome = child.run(script, { env = {

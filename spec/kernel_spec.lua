@@ -373,7 +373,7 @@ describe("run_async", function()
     local before = core.arena_stats().blocks
     for _ = 1, 20 do round() end
     pools.collect()
-    assert.equal(before, core.arena_stats().blocks)
+    assert.is_true(core.arena_stats().blocks <= before)
   end)
 end)
 

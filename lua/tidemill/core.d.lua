@@ -199,17 +199,24 @@ function Pool:imap(f, items, opts) end
 ---@return table closing the loop's to-be-closed value
 function Pool:imap_unordered(f, items, opts) end
 
---- Runs a kernel over a range. This version has no kernels: an error.
----@param kernel any
----@param n integer
----@param ... any arguments of the kernel
-function Pool:run(kernel, n, ...) end
+--- Runs a kernel over items, on the pool's workers and the calling thread, and
+--- waits. The arguments are checked against the kernel's signature before
+--- anything runs. Raises a `tidemill.error` of the lowest item that failed;
+--- its `item` is counted from 0, as the kernel counts.
+---@param kernel tidemill.kernel|tidemill.cfunction
+---@param items integer|tidemill.kernel_range how many items, or which
+---@param ... number|tidemill.array arguments of the kernel
+---@return number|number[]|nil result what the kernel reduces to: a number, or a
+---  table where it has several elements
+function Pool:run(kernel, items, ...) end
 
---- As `run`, without waiting. This version has no kernels: an error.
----@param kernel any
----@param n integer
----@param ... any arguments of the kernel
-function Pool:run_async(kernel, n, ...) end
+--- The same without waiting: a job in the pool's queue, which the workers do
+--- without the caller. The arrays are kept while it runs.
+---@param kernel tidemill.kernel|tidemill.cfunction
+---@param items integer|tidemill.kernel_range
+---@param ... number|tidemill.array
+---@return tidemill.result
+function Pool:run_async(kernel, items, ...) end
 
 --- Takes no more jobs. Workers end when those that it has are done. May be
 --- called again.
@@ -504,6 +511,66 @@ function Array:min() end
 --- The greatest element; nan if any is. Not of c128, nor of no elements.
 ---@return number
 function Array:max() end
+
+-- ---- kernels -------------------------------------------------------------
+
+--- Items of a kernel: `{n}` or `{first, last}`, counted from 0 up to last - 1,
+--- and options. An unknown one is an error that names the nearest.
+---@class tidemill.kernel_range
+---@field [1] integer how many, or the first
+---@field [2]? integer one more than the last
+---@field chunksize? integer items that a worker claims at once; measured
+---  unless given
+---@field timeout? number seconds for the whole run, looked at between chunks;
+---  a kernel that runs is told, not stopped
+---@field callback? fun(...:any) of `run_async`, as for maps
+---@field error_callback? fun(e:tidemill.error) of `run_async`
+
+--- A C function with a typed signature; see include/tidemill_kernel.h. Calling
+--- it with what `run` takes runs it on the calling thread alone. Kernels can be
+--- sent to workers.
+---@class tidemill.kernel
+---@field name string
+---@field signature string e.g. "f64[#] y, const f64[#] x, f64 s"
+---@field kind "range"|"item"
+---@field library string the path it was loaded from; "" for the host's
+---@operator call(...): any
+
+--- Options of `tm.compile`.
+---@class tidemill.compile_options
+---@field cflags? string|string[] flags of the compiler, after its own
+---@field libs? string|string[] libraries: "lapack", "-llapack" or a path
+---@field name? string answer this kernel alone, instead of a table
+
+--- Compiles C text that ends with a TM_KERNELS table, and loads its kernels.
+--- What was compiled before is taken from the user's cache folder. Errors of
+--- the compiler name the script's own lines.
+---@param source string
+---@param options? tidemill.compile_options
+---@return table<string, tidemill.kernel>|tidemill.kernel
+function tm.compile(source, options) end
+
+--- Loads the kernels of a shared library. It stays loaded.
+---@param path string a file, or a name that the system looks up
+---@return table<string, tidemill.kernel>
+function tm.load_kernels(path) end
+
+--- A kernel that the host program registered with tm_kernel_register.
+---@param name string
+---@return tidemill.kernel
+function tm.kernel(name) end
+
+--- A plain C function, called with numbers, strings and arrays (for pointers;
+--- nil is NULL). Can be sent to workers, and one of numbers run over arrays:
+--- `pool:run(cos, n, out, x)`.
+---@class tidemill.cfunction
+---@operator call(...): any
+
+--- A function of a C library. Needs libffi.
+---@param library string|nil as dlopen takes it; nil: the program itself
+---@param declaration string e.g. "double pow(double x, double y)"
+---@return tidemill.cfunction
+function tm.cfunction(library, declaration) end
 
 -- ---- counters ------------------------------------------------------------
 

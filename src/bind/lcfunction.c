@@ -35,22 +35,62 @@ typedef union cvalue {
   ffi_arg wide;
 } cvalue;
 
-/* ---- numbers ---- */
+/* ---- libffi, loaded with the first function ---- */
+
+static struct {
+  pthread_once_t once;
+  bool loaded;
+  ffi_status (*prep_cif)(ffi_cif *, ffi_abi, unsigned, ffi_type *,
+                         ffi_type **);
+  void (*call)(ffi_cif *, void (*)(void), void *, void **);
+  ffi_type *void_, *float_, *double_, *pointer;
+  ffi_type *ints[4][2]; /* of 1, 2, 4, 8 bytes; unsigned, signed */
+} ffi = {.once = PTHREAD_ONCE_INIT};
+
+static void *open_libffi(void) {
+  static const char *const names[] = {"libffi.so.8", "libffi.so.7",
+                                      "libffi.so"};
+  void *handle = NULL;
+  for (int i = 0; i < 3 && !handle; i++)
+    handle = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+  return handle;
+}
+
+static void load_libffi(void) {
+  static const char *const ints[4][2] = {
+      {"ffi_type_uint8", "ffi_type_sint8"},
+      {"ffi_type_uint16", "ffi_type_sint16"},
+      {"ffi_type_uint32", "ffi_type_sint32"},
+      {"ffi_type_uint64", "ffi_type_sint64"}};
+  void *handle = open_libffi();
+  if (!handle) return;
+  void *prep = dlsym(handle, "ffi_prep_cif"), *call = dlsym(handle, "ffi_call");
+  memcpy(&ffi.prep_cif, &prep, sizeof prep);
+  memcpy(&ffi.call, &call, sizeof call);
+  ffi.void_ = dlsym(handle, "ffi_type_void");
+  ffi.float_ = dlsym(handle, "ffi_type_float");
+  ffi.double_ = dlsym(handle, "ffi_type_double");
+  ffi.pointer = dlsym(handle, "ffi_type_pointer");
+  ffi.loaded = prep && call && ffi.void_ && ffi.float_ && ffi.double_ &&
+               ffi.pointer;
+  for (int i = 0; i < 8; i++) {
+    ffi.ints[i / 2][i % 2] = dlsym(handle, ints[i / 2][i % 2]);
+    if (!ffi.ints[i / 2][i % 2]) ffi.loaded = false;
+  }
+}
 
 static ffi_type *type_of(const tm__ctype *t) {
   switch (t->kind) {
-  case TM__C_VOID: return &ffi_type_void;
-  case TM__C_FLOAT: return t->size == 8 ? &ffi_type_double : &ffi_type_float;
+  case TM__C_VOID: return ffi.void_;
+  case TM__C_FLOAT: return t->size == 8 ? ffi.double_ : ffi.float_;
   case TM__C_INT: break;
-  default: return &ffi_type_pointer;
+  default: return ffi.pointer;
   }
-  switch (t->size) {
-  case 1: return t->is_signed ? &ffi_type_sint8 : &ffi_type_uint8;
-  case 2: return t->is_signed ? &ffi_type_sint16 : &ffi_type_uint16;
-  case 4: return t->is_signed ? &ffi_type_sint32 : &ffi_type_uint32;
-  default: return t->is_signed ? &ffi_type_sint64 : &ffi_type_uint64;
-  }
+  int log = t->size == 1 ? 0 : t->size == 2 ? 1 : t->size == 4 ? 2 : 3;
+  return ffi.ints[log][t->is_signed];
 }
+
+/* ---- numbers ---- */
 
 static void set_int(cvalue *v, int size, int64_t x) {
   switch (size) {
@@ -151,7 +191,7 @@ static int cfunction_call(lua_State *L) {
     places[i] = &values[i];
   }
   memset(&result, 0, sizeof result);
-  ffi_call(&f->cif, f->address, &result, places);
+  ffi.call(&f->cif, f->address, &result, places);
   return push_value(L, &f->decl.result, &result);
 }
 
@@ -198,7 +238,7 @@ static int run_over(const tm_call *c, const tm_arg *a) {
     for (int k = 0; k < f->decl.count; k++)
       places[k] =
           (char *)a[k + 1].p + (size_t)i * element_size(&a[k + 1]);
-    ffi_call(&f->cif, f->address, &result, places);
+    ffi.call(&f->cif, f->address, &result, places);
     store(&f->decl.result, &result,
           (char *)a[0].p + (size_t)i * element_size(&a[0]));
   }
@@ -239,11 +279,15 @@ static int find_symbol(const char *library, cfunction *f, tm_error *e) {
 static int prepare(const char *library, const char *text, cfunction *f,
                    tm_error *e) {
   int status = tm__cdecl_parse(&f->decl, text, e);
+  pthread_once(&ffi.once, load_libffi);
+  if (!status && !ffi.loaded)
+    return tm__fail(e, TM_ESYS, "libffi is not there (on Debian: apt-get "
+                                "install libffi8)");
   if (!status) status = find_symbol(library, f, e);
   if (status) return status;
   for (int i = 0; i < f->decl.count; i++)
     f->types[i] = type_of(&f->decl.params[i]);
-  if (ffi_prep_cif(&f->cif, FFI_DEFAULT_ABI, (unsigned)f->decl.count,
+  if (ffi.prep_cif(&f->cif, FFI_DEFAULT_ABI, (unsigned)f->decl.count,
                    type_of(&f->decl.result), f->types) != FFI_OK)
     return tm__fail(e, TM_EINVAL, "libffi does not take \"%.200s\"", text);
   return TM_OK;

@@ -165,12 +165,11 @@ static void read_range(lua_State *L, int index, run *r) {
 }
 
 /* Stack from `index`: kernel, range, arguments. */
-static void read_run(lua_State *L, int index, run *r) {
+static void read_run(lua_State *L, int index, const char *method, run *r) {
   r->kernel = tm__kernel_to(L, index);
-  if (!r->kernel) {
-    lua_pushfstring(L, "kernel expected, got %s", luaL_typename(L, index));
-    luaL_argerror(L, index, lua_tostring(L, -1));
-  }
+  if (!r->kernel)
+    luaL_error(L, "bad argument #1 to '%s' (kernel expected, got %s)", method,
+               luaL_typename(L, index));
   if (lua_gettop(L) == index)
     luaL_error(L, "kernel '%s': how many items? (a number, or {first, last})",
                r->kernel->name);
@@ -279,14 +278,14 @@ static int pool_run(lua_State *L) {
   run r;
   tm__pool *pool = tm__pool_check(L, 1)->pool;
   check_open(L, pool, "run");
-  read_run(L, 2, &r);
+  read_run(L, 2, "run", &r);
   return run_call(L, pool, &r);
 }
 
 /* kernel(items, ...): in the caller alone */
 int tm__kernel_call(lua_State *L) {
   run r;
-  read_run(L, 1, &r);
+  read_run(L, 1, "kernel", &r);
   return run_call(L, NULL, &r);
 }
 
@@ -357,7 +356,7 @@ static int run_batch(lua_State *L) {
   bool notify = lua_toboolean(L, -1);
   lua_pop(L, 1);
   check_open(L, pool, "run_async");
-  read_run(L, 2, &r);
+  read_run(L, 2, "run_async", &r);
   tm__jobbox *out = tm__job_push(L);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
