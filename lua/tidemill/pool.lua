@@ -238,8 +238,9 @@ function methods:run_async(kernel, given, ...)
   local n = select("#", ...)
   local args = table.pack(...)
   args[n + 1] = o.callback ~= nil or o.error_callback ~= nil
-  local job = core.run_batch(self, kernel, list,
+  local ok, job = pcall(core.run_batch, self, kernel, list,
     table.unpack(args, 1, n + 1))
+  if not ok then error(job, 2) end
   if core.is_fake(self) then core.wait(job, 0) end
   return result.new(job, o, true)
 end
