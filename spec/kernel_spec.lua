@@ -72,12 +72,6 @@ static int scratch(const tm_call *c, const tm_arg *a) {
   return 0;
 }
 
-static int huge(const tm_call *c, const tm_arg *a) {
-  (void)c;
-  (void)a;
-  return 0;
-}
-
 static int fail_at(const tm_call *c, const tm_arg *a) {
   for (int64_t i = c->first; i < c->last; i++) {
     if (i >= a[0].i) return c->fail(c, i, "pivot %g of item %d", 0.5, (int)i);
@@ -113,7 +107,6 @@ TM_KERNELS(
   TM_RANGE(chunks, "i64[#] x"),
   TM_ITEM(workers, "i64[#] x"),
   TM_ITEM(scratch, "u8[#] x", .scratch = 4096),
-  TM_RANGE(huge, "", .scratch = (size_t)1 << 60),
   TM_RANGE(fail_at, "i64 at, u8[#] seen"),
   TM_ITEM(answer, "i64 code"),
   TM_ITEM(endless, ""),
@@ -223,7 +216,6 @@ for name, way in pairs(ways) do
       assert.equal(x:min(), x:max())
       run(k.scratch, { 300, chunksize = 1 }, bytes)
       for i, v in pairs(bytes) do assert.equal((i - 1) % 128, v) end
-      says("bytes of scratch", run, k.huge, 1)
     end)
 
     it("names the lowest item that failed", function()

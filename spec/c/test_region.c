@@ -354,6 +354,26 @@ static void test_scratch(tm__pool *pool) {
   CHECK(all_are(0, N, 1));
 }
 
+/* Without memory for scratch the first item fails; without memory for a
+   reduction there is no call. */
+static void test_no_memory(tm__pool *pool) {
+  check_heap heap = {.fail_at = 1};
+  tm__mem mem = {.fn = check_alloc, .user = &heap};
+  tm__region_options o = {.chunk = 1};
+  tm__call c;
+  tm_error e;
+  tm__kernel *k = tm__kernels_find(&rt->kernels, NULL, "scratched");
+  tm_arg a = {.u8 = counts, .n = N};
+  CHECK(tm__call_init(&c, k, &mem, &a, 5, 9, NULL) == TM_OK);
+  tm__region_run(pool, &c, &o);
+  CHECK(c.fail_at == 5 && strstr(c.failure, "1000 bytes of scratch"));
+  tm__call_term(&c);
+  heap.requests = 0;
+  CHECK(tm__call_init(&c, kernel(&reductions[0]), &mem, NULL, 0, 9, &e) ==
+        TM_ENOMEM);
+  CHECK(heap.live == 0);
+}
+
 /* ---- callers that compete ---- */
 
 enum { CALLERS = 3, ROUNDS = 300 };
@@ -425,6 +445,7 @@ int main(void) {
       test_failures(pool);
       test_stops(pool);
       test_scratch(pool);
+      test_no_memory(pool);
       test_competition(pool);
       stop(pool);
     }
