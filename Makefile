@@ -54,6 +54,7 @@ BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h
 C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
+BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
 CORE_OBJECTS := $(CORE:src/%.c=$(BUILD)/obj/%.o)
@@ -163,7 +164,14 @@ tsan: ## the tests under the thread sanitizer
 	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
 	  BUILD=$(BUILD)/tsan SANITIZE=thread TESTS='$(TESTS)'
 
-bench: all ## measure against others of the kind, as far as installed
+# Programs that measure the core beside libgomp, which comes with the compiler.
+$(BUILD)/bench/%: bench/%.c $(ARCHIVE) $(BUILD)/flags
+	@echo "  CC    $<"
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_CFLAGS) -fopenmp -MF $@.d -o $@ $< $(ARCHIVE) $(LUA_LIBS) -lm
+
+bench: all $(BENCHES) ## measure against others of the kind, as far as installed
+	@for f in $(BENCHES); do echo "# $$f"; $$f || exit 1; done
 	@for f in bench/*.lua; do \
 	  echo "# $$f"; $(COMMAND) $$f || exit 1; done
 

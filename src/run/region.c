@@ -225,7 +225,7 @@ static int64_t work_alone(caller *me) {
     if (size > units - next) size = units - next;
     tm__work_run(&me->work, next, next + size);
     if (tm__work_over(&me->work)) return units;
-    measure(me, size);
+    if (!me->chunk || !me->done) measure(me, size);
     next += size;
   }
   return next;
