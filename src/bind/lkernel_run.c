@@ -231,7 +231,7 @@ static bool ask(void *argument) {
   int kind = 0;
   if (a->self && tm__worker_unwind(a->self, &kind) >= 0)
     tm__call_stop(a->call, TM__FAIL_CANCELLED);
-  else if (!a->state->worker && tm__interrupted(a->L))
+  else if (tm__interrupted_in(a->L, a->state))
     tm__call_stop(a->call, TM__FAIL_INTERRUPTED);
   else
     return false;

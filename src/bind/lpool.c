@@ -18,7 +18,10 @@ tm__poolbox *tm__pool_check(lua_State *L, int index) {
 /* lua.c, on SIGINT, sets a hook that raises; it does not fire while we wait
    in C. The command counts its signals itself. */
 bool tm__interrupted(lua_State *L) {
-  tm__state *s = tm__state_get(L);
+  return tm__interrupted_in(L, tm__state_get(L));
+}
+
+bool tm__interrupted_in(lua_State *L, const tm__state *s) {
   if (s->worker) return false;
   if (atomic_load(&s->rt->interrupted)) return true;
   int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;

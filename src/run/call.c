@@ -183,15 +183,13 @@ static bool out_of_time(tm__call *c) {
   return true;
 }
 
-static bool stopped(tm__work *w) {
-  tm__call *c = w->call;
-  if (tm__call_stopped(c) || out_of_time(c)) return true;
-  return w->poll && w->poll(w->poll_argument);
+bool tm__work_asks(tm__work *w) {
+  return out_of_time(w->call) || (w->poll && w->poll(w->poll_argument));
 }
 
 static int given_cancelled(const tm_call *given) {
   tm__work *w = work_of(given);
-  if (stopped(w)) return 1;
+  if (tm__call_stopped(w->call) || tm__work_asks(w)) return 1;
   /* relaxed: asked again soon */
   return atomic_load_explicit(&w->call->fail_at, memory_order_relaxed) <
          given->first;
@@ -261,8 +259,4 @@ void tm__work_run(tm__work *w, int64_t from, int64_t to) {
     begin_acc(c, w->given.acc.p);
     if (!run_items(w, first, last)) return;
   }
-}
-
-bool tm__work_over(tm__work *w) {
-  return tm__call_failed(w->call) || stopped(w);
 }

@@ -72,10 +72,6 @@ void tm__work_end(tm__work *w);
 /* Runs units [from, to). */
 void tm__work_run(tm__work *w, int64_t from, int64_t to);
 
-/* Whether what was not begun should not be: by failure or stop. Looks at the
-   deadline, and asks poll. Between chunks. */
-bool tm__work_over(tm__work *w);
-
 /* Stops the call; the first reason stays. */
 void tm__call_stop(tm__call *c, int kind);
 
@@ -91,6 +87,16 @@ static inline int tm__call_stopped(tm__call *c) {
 static inline bool tm__call_failed(tm__call *c) {
   /* relaxed: as above; the text is read after everybody is done */
   return atomic_load_explicit(&c->fail_at, memory_order_relaxed) != INT64_MAX;
+}
+
+/* Whether what was not begun should not be: by failure or stop. Looks at the
+   deadline, and asks poll. Between chunks; quick when nobody can say so. */
+bool tm__work_asks(tm__work *w);
+
+static inline bool tm__work_over(tm__work *w) {
+  tm__call *c = w->call;
+  if (tm__call_failed(c) || tm__call_stopped(c)) return true;
+  return (c->deadline || w->poll) && tm__work_asks(w);
 }
 
 /*

@@ -163,13 +163,14 @@ static void publish(caller *me, int64_t next) {
   atomic_store(&r->gate, TM__GATE_OPEN);
 }
 
-/* Claims a chunk; false when there is none. */
-static bool claim(tm__region *r, const pacer *pace, int64_t chunk,
-                  int64_t *from, int64_t *to) {
-  /* relaxed: claims order nothing, the gate does */
-  int64_t limit = atomic_load_explicit(&r->limit, memory_order_relaxed);
+/* Claims a chunk of the units below limit; false when there is none. The
+   region's line is touched once where the chunk is given: it is on its way
+   between cores all the time. */
+static bool claim(tm__region *r, const pacer *pace, int64_t limit,
+                  int64_t chunk, int64_t *from, int64_t *to) {
   int64_t size = chunk;
   if (!chunk) {
+    /* relaxed: claims order nothing, the gate does */
     int64_t left =
         limit - atomic_load_explicit(&r->next, memory_order_relaxed);
     if (left <= 0) return false;
@@ -193,7 +194,7 @@ static void work_together(caller *me) {
   int64_t from, to;
   bool known = me->pace.each > 0;
   if (known) wake_for(me, me->call->units);
-  while (claim(r, &me->pace, me->chunk, &from, &to)) {
+  while (claim(r, &me->pace, me->call->units, me->chunk, &from, &to)) {
     tm__work_run(&me->work, from, to);
     if (tm__work_over(&me->work)) {
       drain(r);
@@ -366,14 +367,14 @@ bool tm__region_calls(tm__region *r, tm__worker *w) {
 
 static void work_joined(tm__region *r, int number) {
   tm__work work;
-  int64_t from, to, chunk = r->chunk;
+  int64_t from, to, chunk = r->chunk, limit = r->call->units;
   pacer pace = {.each = r->each};
   if (!tm__work_begin(&work, r->call, number, r->pool->nworkers)) {
     drain(r);
     return;
   }
   if (!chunk) pace = pacer_begin(r->each);
-  while (claim(r, &pace, chunk, &from, &to)) {
+  while (claim(r, &pace, limit, chunk, &from, &to)) {
     tm__work_run(&work, from, to);
     if (!chunk) pacer_note(&pace, to - from);
     if (tm__work_over(&work)) {
