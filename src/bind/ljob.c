@@ -1,6 +1,7 @@
 #include "bind/ljob.h"
 
 #include <math.h>
+#include <sched.h>
 #include <string.h>
 
 #include "bind/error.h"
@@ -419,6 +420,7 @@ static int finished(lua_State *L) {
   lua_newtable(L);
   while (job) {
     tm__job *next = job->next_done;
+    while (!tm__job_done(job)) sched_yield(); /* it is about to be */
     lua_pushlightuserdata(L, job);
     lua_rawseti(L, -2, ++n);
     tm__job_unref(job);

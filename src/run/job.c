@@ -104,6 +104,7 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
   atomic_init(&job->closed, spec->window == 0);
   atomic_init(&job->fail_at, UINT64_MAX);
   atomic_init(&job->done, !spec->window && items->n == 0);
+  atomic_init(&job->ended, !spec->window && items->n == 0);
   tm__pool_ref(pool);
   *out = job;
   return TM_OK;
@@ -156,11 +157,13 @@ void tm__job_tell(tm__job *job) {
   tm__futex_wake(&job->tick, INT32_MAX, false);
 }
 
-/* Workers that sleep with the job prepared wake to drop it. */
+/* The inbox comes before `done`: who sees that a job is done finds its
+   callbacks due. Workers that sleep with the job prepared wake to drop it. */
 static void finish(tm__job *job) {
-  if (atomic_exchange(&job->done, 1)) return;
+  if (atomic_exchange(&job->ended, 1)) return;
   if (job->watched) atomic_fetch_sub(&job->pool->timed, 1);
   if (job->inbox) tm__inbox_push(job->inbox, job);
+  atomic_store(&job->done, 1);
   tm__job_tell(job);
   if (atomic_load(&job->resting)) tm__pool_wake_all(job->pool);
 }

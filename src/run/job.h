@@ -169,6 +169,7 @@ struct tm__job {
   char pad2[64];
   _Atomic uint64_t settled;
   _Atomic uint64_t failed;
+  _Atomic uint32_t ended; /* somebody sees to its end; `done` follows */
   _Atomic uint32_t done;
   _Atomic uint32_t waiters;
   _Atomic uint32_t resting; /* workers that sleep with it prepared */
