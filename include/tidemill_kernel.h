@@ -53,11 +53,11 @@ extern "C" {
 /* The element types of arrays. */
 enum tm_dtype {
   TM_F64, /* double */
-  TM_F32,     /* float */
-  TM_I64,     /* int64_t */
-  TM_I32,     /* int32_t */
-  TM_U8,      /* uint8_t */
-  TM_C128     /* tm_c128, which is laid out as C's double complex is */
+  TM_F32, /* float */
+  TM_I64, /* int64_t */
+  TM_I32, /* int32_t */
+  TM_U8,  /* uint8_t */
+  TM_C128 /* tm_c128, which is laid out as C's double complex is */
 };
 
 typedef struct tm_c128 {
@@ -232,18 +232,18 @@ typedef struct tm_kernel_table {
  * A line of the table: the function, its signature, then what else there is
  * to say: .reduce = ..., .scratch = ..., .init = ..., .combine = ...
  */
-#define TM_RANGE(function, ...)                                               \
-  {#function, function, TM_KIND_RANGE, __VA_ARGS__}
-#define TM_ITEM(function, ...)                                                \
-  {#function, function, TM_KIND_ITEM, __VA_ARGS__}
+#define TM_RANGE(function, ...)                                                \
+  { #function, function, TM_KIND_RANGE, __VA_ARGS__ }
+#define TM_ITEM(function, ...)                                                 \
+  { #function, function, TM_KIND_ITEM, __VA_ARGS__ }
 
 /* The table: once in a library, with a line for each kernel. */
-#define TM_KERNELS(...)                                                       \
-  static const tm_kernel tm_kernel_lines[] = {__VA_ARGS__};                   \
-  extern TM_KERNEL_EXPORT const tm_kernel_table tidemill_kernel_table;        \
-  const tm_kernel_table tidemill_kernel_table = {                             \
-      TM_KERNEL_ABI,                                                          \
-      (uint32_t)(sizeof tm_kernel_lines / sizeof tm_kernel_lines[0]),         \
+#define TM_KERNELS(...)                                                        \
+  static const tm_kernel tm_kernel_lines[] = {__VA_ARGS__};                    \
+  extern TM_KERNEL_EXPORT const tm_kernel_table tidemill_kernel_table;         \
+  const tm_kernel_table tidemill_kernel_table = {                              \
+      TM_KERNEL_ABI,                                                           \
+      (uint32_t)(sizeof tm_kernel_lines / sizeof tm_kernel_lines[0]),          \
       sizeof(tm_kernel), tm_kernel_lines}
 
 #ifdef __cplusplus

@@ -50,8 +50,8 @@ static void on_interrupt(int number) {
     raise(number);
   }
   if (script)
-    lua_sethook(script, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE |
-                                  LUA_MASKCOUNT, 1);
+    lua_sethook(script, stop,
+                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
 static void handle_interrupts(void) {

@@ -137,8 +137,8 @@ static void sums(void) {
           out.re == 0.25 * (double)n);
     CHECK(tm__array_sum(&b, &out, &e) == TM_OK && out.re == (double)n &&
           out.im == 2 * (double)n);
-    CHECK(tm__array_dot(&b, &b, &out, &e) == TM_OK &&
-          out.re == 5 * (double)n && out.im == 0);
+    CHECK(tm__array_dot(&b, &b, &out, &e) == TM_OK && out.re == 5 * (double)n &&
+          out.im == 0);
     drop(&a);
     drop(&b);
   }

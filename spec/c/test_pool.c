@@ -29,8 +29,8 @@ static void test_results_in_order(void) {
   tm__pool *pool = new_pool(3, NULL);
   for (int i = 0; i < 4; i++) {
     toy t = {.run = toy_square};
-    toy_outcome o = finish(
-        toy_submit(pool, &t, 3001, &(tm__spec){.chunk = chunks[i]}));
+    toy_outcome o =
+        finish(toy_submit(pool, &t, 3001, &(tm__spec){.chunk = chunks[i]}));
     CHECK(o.ok == 3001 && o.wrong == 0 && t.calls == 3001);
   }
   toy_end(pool);
@@ -370,8 +370,7 @@ static void test_broken_pool_fails_items(void) {
   toy_log log = {.refuse = 2};
   toy t = {.run = toy_square};
   tm__pool *pool = new_pool(2, &log);
-  toy_outcome o =
-      finish(toy_submit(pool, &t, 5, &(tm__spec){.collect = true}));
+  toy_outcome o = finish(toy_submit(pool, &t, 5, &(tm__spec){.collect = true}));
   CHECK(o.failed == 5 && o.kind == TM__FAIL_TASK && t.calls == 0);
   CHECK(strcmp(o.text, "the toy does not open") == 0);
   toy_end(pool);

@@ -65,8 +65,7 @@ typedef struct outcome {
 } outcome;
 
 static outcome run(tm__pool *pool, tm__kernel *k, const tm_arg *args,
-                   int64_t first, int64_t last, int64_t chunk,
-                   void *result) {
+                   int64_t first, int64_t last, int64_t chunk, void *result) {
   tm__call c;
   const void *elements;
   tm__region_options o = {.chunk = chunk};
@@ -108,8 +107,7 @@ static bool all_are(int64_t first, int64_t last, uint8_t value) {
 static void test_once(tm__pool *pool) {
   static const tm_kernel entries[] = {
       {"count_up", count_up, TM_KIND_RANGE, "u8[] x", NULL, 0, NULL, NULL},
-      {"count_item", count_item, TM_KIND_ITEM, "u8[] x", NULL, 0, NULL,
-       NULL}};
+      {"count_item", count_item, TM_KIND_ITEM, "u8[] x", NULL, 0, NULL, NULL}};
   static const int64_t chunks[] = {0, 1, 7, N, 10 * N};
   tm_arg a = {.u8 = counts, .n = N};
   for (int e = 0; e < 2; e++)
@@ -147,8 +145,8 @@ static int meet(const tm_call *c, const tm_arg *a) {
 /* Items that are known to be long are worth waking sleepers for: so the
    second run cannot but meet, whether the others sleep or spin. */
 static void test_meeting(tm__pool *pool) {
-  static const tm_kernel entry = {"meet", meet, TM_KIND_ITEM, "f64 us", NULL,
-                                  0,      NULL, NULL};
+  static const tm_kernel entry = {"meet", meet, TM_KIND_ITEM, "f64 us",
+                                  NULL,   0,    NULL,         NULL};
   tm__kernel *k = kernel(&entry);
   for (int i = 0; i < 40; i++) {
     tm_arg us = {.f = 200}, none = {.f = 0};
@@ -271,8 +269,7 @@ static bool all_below(int64_t item) {
 
 static void test_failures(tm__pool *pool) {
   static const tm_kernel entries[] = {
-      {"fail_at", fail_at, TM_KIND_RANGE, "i64 i, i64 j", NULL, 0, NULL,
-       NULL},
+      {"fail_at", fail_at, TM_KIND_RANGE, "i64 i, i64 j", NULL, 0, NULL, NULL},
       {"answers", answers, TM_KIND_ITEM, "", NULL, 0, NULL, NULL}};
   tm__kernel *k = kernel(&entries[0]);
   for (int64_t chunk = 0; chunk < 100; chunk += 9) {
@@ -306,8 +303,8 @@ static bool poll_flag(void *argument) {
 }
 
 static void test_stops(tm__pool *pool) {
-  static const tm_kernel entry = {"endless", endless, TM_KIND_ITEM, "", NULL,
-                                  0,         NULL,    NULL};
+  static const tm_kernel entry = {"endless", endless, TM_KIND_ITEM, "",
+                                  NULL,      0,       NULL,         NULL};
   tm__call c;
   for (int watched = 0; watched < 3; watched++) {
     _Atomic uint32_t why = watched == 1 ? TM__FAIL_CANCELLED : 0;
@@ -410,8 +407,8 @@ static bool refused(tm_kernel k, const char *why) {
 }
 
 static void test_register(void) {
-  tm_kernel k = {.name = "x", .run = sum, .kind = TM_KIND_RANGE,
-                 .signature = "f64 a"};
+  tm_kernel k = {
+      .name = "x", .run = sum, .kind = TM_KIND_RANGE, .signature = "f64 a"};
   CHECK(tm_kernel_register(rt, &k, NULL) == TM_OK);
   CHECK(refused(k, "one of this name"));
   k.name = "y";

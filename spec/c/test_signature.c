@@ -60,9 +60,9 @@ static const int64_t shape10[] = {10}, shape35[] = {3, 5}, shape53[] = {5, 3};
 static tm__value array(int dtype, int rank, const int64_t *shape) {
   int64_t n = 1;
   for (int i = 0; i < rank; i++) n *= shape[i];
-  return (tm__value){.kind = TM__VALUE_ARRAY,
-                     .arg = {.dtype = dtype, .rank = rank, .shape = shape,
-                             .n = n}};
+  return (tm__value){
+      .kind = TM__VALUE_ARRAY,
+      .arg = {.dtype = dtype, .rank = rank, .shape = shape, .n = n}};
 }
 
 static tm__value integer(int64_t i) {
@@ -93,9 +93,9 @@ static const char *check(const char *text, int64_t last, int n,
   return status ? e.text : NULL;
 }
 
-#define FITS(text, last, ...)                                                 \
-  CHECK(check(text, last,                                                     \
-              (int)(sizeof(tm__value[]){__VA_ARGS__} / sizeof(tm__value)),    \
+#define FITS(text, last, ...)                                                  \
+  CHECK(check(text, last,                                                      \
+              (int)(sizeof(tm__value[]){__VA_ARGS__} / sizeof(tm__value)),     \
               (tm__value[MOST]){__VA_ARGS__}) == NULL)
 
 static bool says(const char *message, const char *what) {
@@ -104,12 +104,12 @@ static bool says(const char *message, const char *what) {
   return false;
 }
 
-#define SAYS(what, text, last, ...)                                           \
-  CHECK(says(                                                                 \
-      check(text, last,                                                       \
-            (int)(sizeof(tm__value[]){__VA_ARGS__} / sizeof(tm__value)),      \
-            (tm__value[MOST]){__VA_ARGS__}),                                  \
-      what))
+#define SAYS(what, text, last, ...)                                            \
+  CHECK(                                                                       \
+      says(check(text, last,                                                   \
+                 (int)(sizeof(tm__value[]){__VA_ARGS__} / sizeof(tm__value)),  \
+                 (tm__value[MOST]){__VA_ARGS__}),                              \
+           what))
 
 static void test_scalars(void) {
   FITS("f64 x, i64 n", 0, number(0.5), integer(3));
@@ -122,8 +122,7 @@ static void test_scalars(void) {
   SAYS("must be i32 (got 2147483648)", "i32 x", 0, integer(2147483648));
   SAYS("must be f64 (got a string)", "f64 x", 0, other("a string"));
   SAYS("must be f64 (got f64[10])", "f64 x", 0, array(TM_F64, 1, shape10));
-  SAYS("kernel 'k': 2 arguments expected, got 1", "f64 x, f64 y", 0,
-       number(1));
+  SAYS("kernel 'k': 2 arguments expected, got 1", "f64 x, f64 y", 0, number(1));
 }
 
 static void test_arrays(void) {

@@ -26,8 +26,8 @@ typedef struct toy {
 typedef struct toy_log {
   _Atomic int opens, closes;
   _Atomic uint64_t forgotten; /* jobs that were freed */
-  _Atomic int refuse;      /* so many opens fail */
-  _Atomic size_t memory;   /* that states say they use */
+  _Atomic int refuse;         /* so many opens fail */
+  _Atomic size_t memory;      /* that states say they use */
 } toy_log;
 
 /* Set by interrupts, on the worker's thread. */
@@ -141,8 +141,7 @@ static inline int toy_forever(toy *t, tm__piece *p, uint64_t i,
 }
 
 /* Deaf to interrupts until it is released; items above 0 are not. */
-static inline int toy_stuck(toy *t, tm__piece *p, uint64_t i,
-                            uint64_t *value) {
+static inline int toy_stuck(toy *t, tm__piece *p, uint64_t i, uint64_t *value) {
   (void)p;
   *value = i * i;
   if (i > 0 || atomic_fetch_add(&t->begun, 1) > 0) return TOY_OK;
@@ -179,8 +178,7 @@ static inline int toy_job(tm__job **out, tm__pool *pool, toy *t, uint64_t n,
   static const tm__spec none;
   tm__items items = {.kind = TM__ITEMS_DIRECT, .n = n};
   if (spec && spec->window) items.kind = TM__ITEMS_STREAM;
-  int status =
-      tm__job_new(out, pool, spec ? spec : &none, &items, NULL, NULL);
+  int status = tm__job_new(out, pool, spec ? spec : &none, &items, NULL, NULL);
   if (status == TM_OK) (*out)->user = t;
   return status;
 }
@@ -202,8 +200,7 @@ static inline bool toy_is_done(tm__job *job, void *argument) {
 
 static inline bool toy_wait(tm__job *job) {
   int status;
-  do
-    status = tm__pool_wait(job, NULL, toy_is_done, NULL, TM__FOREVER);
+  do status = tm__pool_wait(job, NULL, toy_is_done, NULL, TM__FOREVER);
   while (status == TM_ECANCELLED && !tm__job_done(job) &&
          !tm__worker_must_unwind());
   return status == TM_OK;

@@ -27,8 +27,8 @@ static int write_all(int fd, const void *bytes, size_t n) {
   return 0;
 }
 
-static int write_parts(int fd, const void *head, size_t nhead,
-                       const void *data, size_t n) {
+static int write_parts(int fd, const void *head, size_t nhead, const void *data,
+                       size_t n) {
   if (write_all(fd, head, nhead) == 0 && write_all(fd, data, n) == 0)
     return close(fd);
   int error = errno;
@@ -122,8 +122,8 @@ int tm__file_identify(const char *path, tm__file_id *out, tm_error *e) {
   return TM_OK;
 }
 
-int tm__file_map(const char *path, void **base, size_t *size,
-                 tm__file_id *id, tm_error *e) {
+int tm__file_map(const char *path, void **base, size_t *size, tm__file_id *id,
+                 tm_error *e) {
   struct stat st;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0 || fstat(fd, &st)) goto failed;

@@ -31,8 +31,8 @@ int tm__file_identify(const char *path, tm__file_id *out, tm_error *e);
 
 /* Maps the whole file for reading; id says which it was. It must not be cut
    short meanwhile: reading what is gone kills the process (SIGBUS). */
-int tm__file_map(const char *path, void **base, size_t *size,
-                 tm__file_id *id, tm_error *e);
+int tm__file_map(const char *path, void **base, size_t *size, tm__file_id *id,
+                 tm_error *e);
 void tm__file_unmap(void *base, size_t size);
 
 #endif

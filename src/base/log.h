@@ -36,8 +36,8 @@ void tm__log_term(tm__log *log);
 /* Whether a line at this level would be written: cheap, for callers who
    would have to compose one. */
 static inline bool tm__log_on(const tm__log *log, int level) {
-  return level <= atomic_load_explicit(&((tm__log *)log)->level,
-                                       memory_order_relaxed);
+  return level <=
+         atomic_load_explicit(&((tm__log *)log)->level, memory_order_relaxed);
 }
 
 /* Writes text (n bytes, any number of lines, the last newline may be

@@ -270,8 +270,8 @@ int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared) {
 
 int tm__futex_wait_as(_Atomic uint32_t *word, uint32_t expected,
                       uint32_t bits) {
-  if (!syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, NULL,
-               NULL, bits))
+  if (!syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, NULL, NULL,
+               bits))
     return TM_OK;
   return errno == EINTR ? TM_ECANCELLED : TM_OK;
 }

@@ -68,8 +68,8 @@ static inline void tm__relax(void) {
  * or for no reason; TM_ETIMEOUT; TM_ECANCELLED when a signal came. `shared`
  * for words that other processes wake.
  */
-int tm__futex_wait(_Atomic uint32_t *word, uint32_t expected,
-                   uint64_t timeout, bool shared);
+int tm__futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout,
+                   bool shared);
 
 /* Wakes at most count sleepers on word; answers how many. */
 int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared);
@@ -77,8 +77,7 @@ int tm__futex_wake(_Atomic uint32_t *word, int count, bool shared);
 /* The same within the process, without a time limit, for sleepers that some
    wakers tell apart: those wake only whom they share a bit with. tm__futex_wake
    wakes any. */
-int tm__futex_wait_as(_Atomic uint32_t *word, uint32_t expected,
-                      uint32_t bits);
+int tm__futex_wait_as(_Atomic uint32_t *word, uint32_t expected, uint32_t bits);
 int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits);
 
 /* The CPU that the calling thread runs on, or -1. About 3 ns. */

@@ -19,16 +19,16 @@
 /* Tables of a state, kept in the registry under the addresses of these
    integers (`&tm__tables[TM__T_...]`). */
 enum tm__table {
-  TM__T_IDS,      /* class -> identity; weak keys */
-  TM__T_CLASSES,  /* identity -> class; weak values */
-  TM__T_NAMES,    /* exported value -> its name; weak keys */
-  TM__T_CODE,     /* function -> what pack knows of it; weak keys */
-  TM__T_OBJECTS,  /* key -> {object, version} of the store */
-  TM__T_GLOBALS,  /* name -> hash of the value that a job set last */
-  TM__T_FILLED,   /* identity -> hash of the content that was filled in */
-  TM__T_TASKS,    /* key of a declared task -> its function in this state */
-  TM__T_SENT,     /* names of globals that ever left with a value */
-  TM__T_PENDING,  /* job -> its result, until its callbacks have run */
+  TM__T_IDS,     /* class -> identity; weak keys */
+  TM__T_CLASSES, /* identity -> class; weak values */
+  TM__T_NAMES,   /* exported value -> its name; weak keys */
+  TM__T_CODE,    /* function -> what pack knows of it; weak keys */
+  TM__T_OBJECTS, /* key -> {object, version} of the store */
+  TM__T_GLOBALS, /* name -> hash of the value that a job set last */
+  TM__T_FILLED,  /* identity -> hash of the content that was filled in */
+  TM__T_TASKS,   /* key of a declared task -> its function in this state */
+  TM__T_SENT,    /* names of globals that ever left with a value */
+  TM__T_PENDING, /* job -> its result, until its callbacks have run */
   TM__T_COUNT
 };
 

@@ -49,18 +49,26 @@ static const struct {
   const char *name;
   tm__ctype type;
 } words[] = {
-#define INTEGER(type, sign)                                                   \
-  {#type, {.kind = TM__C_INT, .size = (int)sizeof(type), .is_signed = sign}}
+#define INTEGER(type, sign)                                                    \
+  {                                                                            \
+#type, { .kind = TM__C_INT, .size = (int)sizeof(type), .is_signed = sign } \
+  }
     {"void", {.kind = TM__C_VOID}},
     {"double", {.kind = TM__C_FLOAT, .size = 8}},
     {"float", {.kind = TM__C_FLOAT, .size = 4}},
     {"bool", {.kind = TM__C_INT, .size = 1}},
-    INTEGER(_Bool, false),    INTEGER(int8_t, true),
-    INTEGER(uint8_t, false),  INTEGER(int16_t, true),
-    INTEGER(uint16_t, false), INTEGER(int32_t, true),
-    INTEGER(uint32_t, false), INTEGER(int64_t, true),
-    INTEGER(uint64_t, false), INTEGER(size_t, false),
-    INTEGER(ptrdiff_t, true), INTEGER(intptr_t, true),
+    INTEGER(_Bool, false),
+    INTEGER(int8_t, true),
+    INTEGER(uint8_t, false),
+    INTEGER(int16_t, true),
+    INTEGER(uint16_t, false),
+    INTEGER(int32_t, true),
+    INTEGER(uint32_t, false),
+    INTEGER(int64_t, true),
+    INTEGER(uint64_t, false),
+    INTEGER(size_t, false),
+    INTEGER(ptrdiff_t, true),
+    INTEGER(intptr_t, true),
     INTEGER(uintptr_t, false)};
 #undef INTEGER
 
@@ -81,8 +89,8 @@ static bool take_integer(parser *p, tm__ctype *out) {
       break;
   }
   if (is_char) size = 1;
-  *out = (tm__ctype){.kind = TM__C_INT, .size = size,
-                     .is_signed = !is_unsigned};
+  *out =
+      (tm__ctype){.kind = TM__C_INT, .size = size, .is_signed = !is_unsigned};
   return found > 0;
 }
 
@@ -115,8 +123,7 @@ static int parse_type(parser *p, tm__ctype *out) {
   if (take(p, '*')) return expected(p, "no pointer to a pointer");
   take_word(p, "restrict");
   take_word(p, "const");
-  *out = (tm__ctype){.kind = is_char && is_const ? TM__C_STRING
-                                                 : TM__C_POINTER,
+  *out = (tm__ctype){.kind = is_char && is_const ? TM__C_STRING : TM__C_POINTER,
                      .size = (int)sizeof(void *),
                      .is_const = is_const,
                      .dtype = is_char ? TM__U8 : out->dtype};
@@ -129,8 +136,7 @@ static int parse_param(parser *p, tm__cdecl *d) {
   int status = parse_type(p, t);
   if (status) return status;
   p->at += word_length(p);
-  return t->kind == TM__C_VOID ? expected(p, "a type that is not void")
-                               : TM_OK;
+  return t->kind == TM__C_VOID ? expected(p, "a type that is not void") : TM_OK;
 }
 
 static int parse_params(parser *p, tm__cdecl *d) {

@@ -140,7 +140,6 @@ void tm__error_text(lua_State *L, int index) {
     lua_pop(L, 1);
     luaL_tolstring(L, index, NULL);
   } else {
-    lua_pushfstring(L, "(error object is a %s value)",
-                    luaL_typename(L, index));
+    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, index));
   }
 }

@@ -42,9 +42,23 @@
 #include <string.h>
 
 enum tm__tag {
-  TAG_NIL, TAG_FALSE, TAG_TRUE, TAG_INT, TAG_FLOAT, TAG_STRING, TAG_TEXT,
-  TAG_TABLE, TAG_FUNCTION, TAG_REF, TAG_NAME, TAG_CLASS, TAG_HANDLE,
-  TAG_REBUILD, TAG_GLOBALS, TAG_ERROR_META, TAG_COUNT
+  TAG_NIL,
+  TAG_FALSE,
+  TAG_TRUE,
+  TAG_INT,
+  TAG_FLOAT,
+  TAG_STRING,
+  TAG_TEXT,
+  TAG_TABLE,
+  TAG_FUNCTION,
+  TAG_REF,
+  TAG_NAME,
+  TAG_CLASS,
+  TAG_HANDLE,
+  TAG_REBUILD,
+  TAG_GLOBALS,
+  TAG_ERROR_META,
+  TAG_COUNT
 };
 
 enum { MESSAGE_MORE = 1 };
@@ -56,8 +70,12 @@ enum { SECTION_END, SECTION_GLOBAL, SECTION_CLASS };
 enum { SECTION_ENTANGLED = 1 };
 
 /* Offsets in a section's head, and its length before the name. */
-enum { SECTION_FLAGS = 1, SECTION_LEN = 2, SECTION_HASH = 10,
-       SECTION_HEAD = 18 };
+enum {
+  SECTION_FLAGS = 1,
+  SECTION_LEN = 2,
+  SECTION_HASH = 10,
+  SECTION_HEAD = 18
+};
 
 /* Nesting up to which bodies are written in place. What an object is rebuilt
    from always is, and so such objects may not nest without end. */

@@ -206,8 +206,7 @@ static int push_array_item(lua_State *L, const context *c, uint64_t i) {
   return 1;
 }
 
-static int push_item(lua_State *L, tm__job *job, const context *c,
-                     uint64_t i) {
+static int push_item(lua_State *L, tm__job *job, const context *c, uint64_t i) {
   const unsigned char *at, *end;
   const tm__items *items = &job->items;
   if (items->kind == TM__ITEMS_INTS) {
@@ -239,11 +238,9 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
 
 static bool write_number(lua_State *L, tm__piece *p, int first, int n) {
   if (n != 1 || lua_type(L, first) != LUA_TNUMBER) return false;
-  unsigned char *at = tm__buf_take(&p->out,
-                                   TM__RECORD_HEAD + TM__NUMBER_SIZE);
+  unsigned char *at = tm__buf_take(&p->out, TM__RECORD_HEAD + TM__NUMBER_SIZE);
   if (!at) luaL_error(L, "not enough memory for a result");
-  tm__record_write(at, (tm__record){.tag = TM__REC_OK,
-                                    .len = TM__NUMBER_SIZE});
+  tm__record_write(at, (tm__record){.tag = TM__REC_OK, .len = TM__NUMBER_SIZE});
   tm__number_write(L, first, at + TM__RECORD_HEAD);
   return true;
 }
@@ -264,8 +261,8 @@ static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
   tm__items_lend(p, packer);
 }
 
-static void result(lua_State *L, tm__piece *p, tm__packer *packer,
-                   uint64_t i, int first, int n) {
+static void result(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
+                   int first, int n) {
   const context *c = p->context;
   if (c->out) {
     tm__array_result(L, c->out, first, n, i);
@@ -324,8 +321,8 @@ static void simplify(lua_State *L, int error) {
   lua_pop(L, 1);
 }
 
-static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
-                    uint64_t i, int kind) {
+static void failure(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
+                    int kind) {
   enum { ERROR = 2 };
   (void)i;
   size_t at = tm__items_begin(L, &p->out);
@@ -333,8 +330,7 @@ static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
   if (call_pack_failure(L, p, packer, ERROR, false) != LUA_OK) {
     tm__items_recover(p, packer);
     p->out.len = at + TM__RECORD_HEAD;
-    if (call_pack_failure(L, p, packer, ERROR, true) != LUA_OK)
-      lua_error(L);
+    if (call_pack_failure(L, p, packer, ERROR, true) != LUA_OK) lua_error(L);
   }
   tm__items_end(&p->out, at, TM__REC_FAIL, kind);
 }

@@ -74,8 +74,8 @@ static int arguments(lua_State *L, tm__piece *p, uint64_t i) {
   return p->job->spec.spread ? tm__items_spread(L) : 1;
 }
 
-static void result(lua_State *L, tm__piece *p, tm__packer *packer,
-                   uint64_t i, int first, int n) {
+static void result(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
+                   int first, int n) {
   (void)packer;
   if (p->job->spec.out) {
     tm__array_result(L, lua_touserdata(L, TM__ITEMS_B), first, n, i);
@@ -97,8 +97,8 @@ static void result(lua_State *L, tm__piece *p, tm__packer *packer,
   tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_OK, 0);
 }
 
-static void failure(lua_State *L, tm__piece *p, tm__packer *packer,
-                    uint64_t i, int kind) {
+static void failure(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
+                    int kind) {
   (void)packer;
   push_table(L, p->job, ERRORS);
   lua_pushvalue(L, 2);
@@ -126,8 +126,7 @@ static void direct_run(tm__piece *p) {
   if (!lua_checkstack(L, 8)) return;
   lua_pushcfunction(L, run_piece);
   lua_pushlightuserdata(L, p);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK &&
-      atomic_load(&p->next) == p->first) {
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK && atomic_load(&p->next) == p->first) {
     /* the task's setup failed: so does the item */
     tm__error_text(L, -1);
     if (tm__record_text(&p->out, TM__FAIL_TASK, lua_tostring(L, -1)))

@@ -60,8 +60,8 @@ void tm__handle_meta(lua_State *L, int kind, const char *name) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_keys[kind]);
 }
 
-tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key,
-                                  int nuv, size_t size) {
+tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key, int nuv,
+                                  size_t size) {
   tm__state *s = tm__state_get(L);
   tm__handle *h = lua_newuserdatauv(L, size, nuv);
   memset(h, 0, size);

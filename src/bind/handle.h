@@ -21,8 +21,8 @@ tm__handle *tm__handle_push(lua_State *L, int kind, tm__key key, int nuv);
 
 /* The same for a userdata of `size` bytes that begins with a tm__handle; the
    rest is zero. */
-tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key,
-                                  int nuv, size_t size);
+tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key, int nuv,
+                                  size_t size);
 
 /* Gives the count and the runtime back, once. */
 void tm__handle_drop(tm__handle *h);

@@ -29,11 +29,11 @@ size_t tm__items_begin(lua_State *L, tm__buf *out) {
 }
 
 void tm__items_end(tm__buf *out, size_t at, int tag, int kind) {
-  tm__record_write(out->data + at,
-                   (tm__record){.tag = (unsigned char)tag,
-                                .kind = (unsigned char)kind,
-                                .len = (uint32_t)(out->len - at -
-                                                  TM__RECORD_HEAD)});
+  tm__record_write(
+      out->data + at,
+      (tm__record){.tag = (unsigned char)tag,
+                   .kind = (unsigned char)kind,
+                   .len = (uint32_t)(out->len - at - TM__RECORD_HEAD)});
 }
 
 /* Four words for xoshiro256**, drawn by splitmix64 as its authors advise,
@@ -60,8 +60,10 @@ static lua_Integer tuple_length(lua_State *L, int tuple) {
   if (lua_getfield(L, tuple, "n") != LUA_TNIL) {
     n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : -1;
     if (!whole || n < 0 || n > MOST_ARGUMENTS)
-      luaL_error(L, "the 'n' of a table of arguments is %s, not a count of "
-                    "arguments", luaL_tolstring(L, -1, NULL));
+      luaL_error(L,
+                 "the 'n' of a table of arguments is %s, not a count of "
+                 "arguments",
+                 luaL_tolstring(L, -1, NULL));
   }
   lua_pop(L, 1);
   if (n > MOST_ARGUMENTS) luaL_error(L, "too many arguments (%I)", n);
@@ -71,8 +73,10 @@ static lua_Integer tuple_length(lua_State *L, int tuple) {
 int tm__items_spread(lua_State *L) {
   int tuple = lua_gettop(L);
   if (!lua_istable(L, tuple))
-    return luaL_error(L, "starmap expects a table of arguments as each item "
-                         "(got a %s)", luaL_typename(L, tuple));
+    return luaL_error(L,
+                      "starmap expects a table of arguments as each item "
+                      "(got a %s)",
+                      luaL_typename(L, tuple));
   lua_Integer n = tuple_length(L, tuple);
   luaL_checkstack(L, (int)n + 4, "too many arguments");
   for (lua_Integer i = 1; i <= n; i++) lua_geti(L, tuple, i);
@@ -171,8 +175,7 @@ static int call_write_failure(lua_State *L, run *r, int base) {
 
 static bool record_text(lua_State *L, run *r, const char *otherwise) {
   return tm__record_text(&r->piece->out, TM__FAIL_TASK,
-                         lua_isstring(L, -1) ? lua_tostring(L, -1)
-                                             : otherwise);
+                         lua_isstring(L, -1) ? lua_tostring(L, -1) : otherwise);
 }
 
 /* An item failed; the error is at the top. False: give up. */
@@ -181,8 +184,7 @@ static bool record_failure(lua_State *L, run *r, int base) {
   tm__items_recover(p, r->packer);
   p->out.len = r->begin;
   if (lua_touserdata(L, -1) == &tm__unwind_mark) return record_unwound(r);
-  if (!lua_istable(L, -1))
-    return record_text(L, r, "error in error handling");
+  if (!lua_istable(L, -1)) return record_text(L, r, "error in error handling");
   if (call_write_failure(L, r, base) == LUA_OK) return true;
   tm__items_recover(p, r->packer);
   p->out.len = r->begin;
@@ -210,10 +212,7 @@ static bool run_some(lua_State *L, run *r, int base) {
 
 void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
                    const tm__items_ops *ops) {
-  run r = {.piece = p,
-           .ops = ops,
-           .packer = packer,
-           .state = tm__state_get(L)};
+  run r = {.piece = p, .ops = ops, .packer = packer, .state = tm__state_get(L)};
   int base = lua_gettop(L) - 4;
   lua_State *running = r.state->running;
   r.state->running = L;

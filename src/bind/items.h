@@ -18,8 +18,8 @@ typedef struct tm__items_ops {
   void (*result)(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
                  int first, int n);
   /* Writes the error, {value, traceback} at the top, as its record. */
-  void (*failure)(lua_State *L, tm__piece *p, tm__packer *packer,
-                  uint64_t i, int kind);
+  void (*failure)(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
+                  int kind);
 } tm__items_ops;
 
 /* Runs the items of a piece as tm__guest.run describes. On the stack: kwds or

@@ -36,8 +36,8 @@ static int array_gc(lua_State *L) {
 }
 
 tm__arraybox *tm__array_push_empty(lua_State *L) {
-  return (tm__arraybox *)(void *)tm__handle_push_sized(
-      L, TM__BUFFER, 0, 0, sizeof(tm__arraybox));
+  return (tm__arraybox *)(void *)tm__handle_push_sized(L, TM__BUFFER, 0, 0,
+                                                       sizeof(tm__arraybox));
 }
 
 tm__arraybox *tm__array_push_view(lua_State *L, const tm__arraybox *of) {
@@ -78,8 +78,8 @@ const char *tm__array_describe(lua_State *L, int index, size_t *n) {
   char bytes[MOST_BYTES] = {0};
   bytes[DTYPE] = (char)a->dtype;
   bytes[RANK] = (char)a->rank;
-  bytes[FLAGS] = (char)((a->readonly ? FLAG_READONLY : 0) |
-                        (a->mapped ? FLAG_MAPPED : 0));
+  bytes[FLAGS] =
+      (char)((a->readonly ? FLAG_READONLY : 0) | (a->mapped ? FLAG_MAPPED : 0));
   memcpy(bytes + OFFSET, &a->offset, 8);
   memcpy(bytes + SHAPE, a->shape, 8u * a->rank);
   *n = SHAPE + 8u * a->rank;
@@ -157,8 +157,7 @@ void tm__element_read(lua_State *L, int index, tm__element *out) {
     luaL_error(L, "a number expected, got %s", luaL_typename(L, index));
 }
 
-int tm__element_push(lua_State *L, const tm__array *a,
-                     const tm__element *x) {
+int tm__element_push(lua_State *L, const tm__array *a, const tm__element *x) {
   if (x->integer)
     lua_pushinteger(L, x->i);
   else
@@ -183,8 +182,7 @@ void tm__element_args(lua_State *L, const tm__array *a, int index,
   *out = (tm__element){.re = real(out), .im = real(&im)};
 }
 
-void tm__array_store(lua_State *L, int index, const tm__array *a,
-                     uint64_t i) {
+void tm__array_store(lua_State *L, int index, const tm__array *a, uint64_t i) {
   tm__element x;
   tm_error e;
   if (a->dtype == TM__F64 && lua_type(L, index) == LUA_TNUMBER &&
@@ -218,17 +216,15 @@ int tm__array_push_item(lua_State *L, const tm__arraybox *box, uint64_t i) {
     return 1;
   }
   switch (a->dtype) {
-    case TM__F64: lua_pushnumber(L, ((const double *)data)[i]); return 1;
-    case TM__F32:
-      lua_pushnumber(L, (double)((const float *)data)[i]);
-      return 1;
-    case TM__I64: lua_pushinteger(L, ((const int64_t *)data)[i]); return 1;
-    case TM__I32: lua_pushinteger(L, ((const int32_t *)data)[i]); return 1;
-    case TM__U8: lua_pushinteger(L, a->data[i]); return 1;
-    default:
-      lua_pushnumber(L, ((const double *)data)[2 * i]);
-      lua_pushnumber(L, ((const double *)data)[2 * i + 1]);
-      return 2;
+  case TM__F64: lua_pushnumber(L, ((const double *)data)[i]); return 1;
+  case TM__F32: lua_pushnumber(L, (double)((const float *)data)[i]); return 1;
+  case TM__I64: lua_pushinteger(L, ((const int64_t *)data)[i]); return 1;
+  case TM__I32: lua_pushinteger(L, ((const int32_t *)data)[i]); return 1;
+  case TM__U8: lua_pushinteger(L, a->data[i]); return 1;
+  default:
+    lua_pushnumber(L, ((const double *)data)[2 * i]);
+    lua_pushnumber(L, ((const double *)data)[2 * i + 1]);
+    return 2;
   }
 }
 
@@ -250,11 +246,11 @@ static int push_named(lua_State *L, const tm__array *a) {
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNUMBER) return 1;
   switch (lua_tointeger(L, -1)) {
-    case FIELD_DTYPE: lua_pushstring(L, tm__dtype_name(a->dtype)); break;
-    case FIELD_SHAPE: push_shape(L, a); break;
-    case FIELD_SIZE: lua_pushinteger(L, (lua_Integer)a->n); break;
-    case FIELD_RANK: lua_pushinteger(L, a->rank); break;
-    default: lua_pushboolean(L, a->readonly);
+  case FIELD_DTYPE: lua_pushstring(L, tm__dtype_name(a->dtype)); break;
+  case FIELD_SHAPE: push_shape(L, a); break;
+  case FIELD_SIZE: lua_pushinteger(L, (lua_Integer)a->n); break;
+  case FIELD_RANK: lua_pushinteger(L, a->rank); break;
+  default: lua_pushboolean(L, a->readonly);
   }
   return 1;
 }
@@ -310,8 +306,9 @@ static int assign_row(lua_State *L, const tm__array *a, uint64_t i) {
   const tm__arraybox *from = tm__array_to(L, 3);
   tm__array_row(a, i, &row);
   if (!from)
-    return luaL_error(L, "a row of the array is assigned another array of "
-                         "its shape (got %s; fill sets all elements)",
+    return luaL_error(L,
+                      "a row of the array is assigned another array of "
+                      "its shape (got %s; fill sets all elements)",
                       luaL_typename(L, 3));
   if (!tm__array_alike(&row, &from->array)) {
     tm__array_push_type(L, &row);
@@ -368,9 +365,11 @@ static int array_iter(lua_State *L) {
 /* ---- registration ---- */
 
 static void set_fields(lua_State *L) {
-  static const char *const names[] = {
-      [FIELD_DTYPE] = "dtype", [FIELD_SHAPE] = "shape", [FIELD_SIZE] = "size",
-      [FIELD_RANK] = "rank",   [FIELD_READONLY] = "readonly"};
+  static const char *const names[] = {[FIELD_DTYPE] = "dtype",
+                                      [FIELD_SHAPE] = "shape",
+                                      [FIELD_SIZE] = "size",
+                                      [FIELD_RANK] = "rank",
+                                      [FIELD_READONLY] = "readonly"};
   for (int i = FIELD_DTYPE; i <= FIELD_READONLY; i++) {
     lua_pushinteger(L, i);
     lua_setfield(L, -2, names[i]);
@@ -378,11 +377,13 @@ static void set_fields(lua_State *L) {
 }
 
 void tm__array_register(lua_State *L) {
-  static const luaL_Reg meta[] = {
-      {"__gc", array_gc},         {"__newindex", array_newindex},
-      {"__len", array_len},       {"__eq", array_eq},
-      {"__pairs", array_iter},    {"__tostring", tm__array_tostring},
-      {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", array_gc},
+                                  {"__newindex", array_newindex},
+                                  {"__len", array_len},
+                                  {"__eq", array_eq},
+                                  {"__pairs", array_iter},
+                                  {"__tostring", tm__array_tostring},
+                                  {NULL, NULL}};
   tm__handle_meta(L, TM__BUFFER, "tidemill.array");
   luaL_setfuncs(L, meta, 0);
   lua_newtable(L);

@@ -66,8 +66,8 @@ static void add_entry(lua_State *L, tm__arraybox *box, const char *path) {
   tm__mapped *m = lua_newuserdatauv(L, size, 0);
   m->id = box->map->id;
   memcpy(m->path, path, n);
-  if (tm__store_add(s->rt->store, TM__BUFFER, s->uid, m, size,
-                    &box->handle.key, &e))
+  if (tm__store_add(s->rt->store, TM__BUFFER, s->uid, m, size, &box->handle.key,
+                    &e))
     tm__raise(L, &e);
   lua_pop(L, 1);
 }
@@ -88,12 +88,16 @@ static int array_map(lua_State *L) {
     return tm__raise(L, &e);
   size_t n = tm__array_bytes(a), size = box->map->size;
   if (offset > size || n > size - offset)
-    return luaL_error(L, "%s is cut short: %I bytes of data expected, %I "
-                         "there", path, (lua_Integer)n,
+    return luaL_error(L,
+                      "%s is cut short: %I bytes of data expected, %I "
+                      "there",
+                      path, (lua_Integer)n,
                       (lua_Integer)(offset < size ? size - offset : 0));
   if (offset % (n && tm__dtype_size(dtype) < 8 ? tm__dtype_size(dtype) : 8))
-    return luaL_error(L, "%s cannot be mapped: its data is not aligned; load "
-                         "it without mmap", path);
+    return luaL_error(L,
+                      "%s cannot be mapped: its data is not aligned; load "
+                      "it without mmap",
+                      path);
   add_entry(L, box, path);
   a->key = box->handle.key;
   a->offset = offset;

@@ -79,11 +79,13 @@ static int no_room(lua_State *L, const tm__array *a, uint64_t limit) {
   const char *size = push_size(L, tm__array_bytes(a));
   const char *used = push_size(L, stats.used);
   if (limit && limit <= stats.reserved)
-    return luaL_error(L, "not enough memory for an array %s of %s: this "
-                         "process may use %s, and %s are in use",
+    return luaL_error(L,
+                      "not enough memory for an array %s of %s: this "
+                      "process may use %s, and %s are in use",
                       type, size, push_size(L, limit), used);
-  return luaL_error(L, "not enough memory for an array %s of %s: the arena "
-                       "has %s, of which %s are in use (see arena_size)",
+  return luaL_error(L,
+                    "not enough memory for an array %s of %s: the arena "
+                    "has %s, of which %s are in use (see arena_size)",
                     type, size, push_size(L, stats.reserved), used);
 }
 
@@ -124,8 +126,7 @@ tm__arraybox *tm__array_push(lua_State *L, int dtype, int rank,
   tm__arraybox *box = tm__array_push_empty(L);
   if (!tm__array_shape(&box->array, dtype, rank, shape)) {
     tm__array_push_type(L, &box->array);
-    luaL_error(L, "an array %s is larger than any memory",
-               lua_tostring(L, -1));
+    luaL_error(L, "an array %s is larger than any memory", lua_tostring(L, -1));
   }
   allocate(L, box);
   box->array.key = box->handle.key;
@@ -233,13 +234,15 @@ static void fill_pair(filler *f) {
 static void fill_level(filler *f, int dim) {
   lua_State *L = f->L;
   if (!lua_istable(L, -1))
-    luaL_error(L, "the tables are not of one depth: a %s where a table of %I "
-                  "elements is expected",
+    luaL_error(L,
+               "the tables are not of one depth: a %s where a table of %I "
+               "elements is expected",
                luaL_typename(L, -1), (lua_Integer)f->a->shape[dim]);
   lua_Integer n = luaL_len(L, -1);
   if ((uint64_t)n != f->a->shape[dim])
-    luaL_error(L, "the tables are ragged: one of dimension %d has %I "
-                  "elements, the first has %I",
+    luaL_error(L,
+               "the tables are ragged: one of dimension %d has %I "
+               "elements, the first has %I",
                dim + 1, n, (lua_Integer)f->a->shape[dim]);
   tm__checkstack(L, 6);
   for (lua_Integer i = 1; i <= n; i++) {
@@ -284,8 +287,7 @@ static int is_array(lua_State *L) {
 }
 
 void tm__array_register_new(lua_State *L) {
-  static const luaL_Reg functions[] = {{"array", array},
-                                       {"is_array", is_array},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"array", array}, {"is_array", is_array}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -47,8 +47,7 @@ static int array_get(lua_State *L) {
   tm__element x;
   uint64_t i = 0;
   int count = lua_gettop(L) - 1;
-  if (count < 1 || count > a.rank)
-    return fail_indices(L, &a, count, "get");
+  if (count < 1 || count > a.rank) return fail_indices(L, &a, count, "get");
   walk(L, &a, count, &i);
   if (count < box->array.rank) {
     tm__array_push_view(L, box)->array = a;
@@ -119,8 +118,9 @@ static int array_reshape(lua_State *L) {
   if (!fits || to.n != box->array.n) {
     tm__array_push_type(L, &box->array);
     tm__array_push_type(L, &to);
-    return luaL_error(L, "reshape: %s and %s have different numbers of "
-                         "elements",
+    return luaL_error(L,
+                      "reshape: %s and %s have different numbers of "
+                      "elements",
                       lua_tostring(L, -2), lua_tostring(L, -1));
   }
   view->array = to;
@@ -255,8 +255,7 @@ static int array_add(lua_State *L) {
     check_alike(L, a, &b->array, "add");
     check(L, tm__array_plus(a, &b->array, &e), &e);
   } else {
-    if (lua_type(L, 2) != LUA_TNUMBER)
-      luaL_typeerror(L, 2, "number or array");
+    if (lua_type(L, 2) != LUA_TNUMBER) luaL_typeerror(L, 2, "number or array");
     tm__element_args(L, a, 2, &x);
     check(L, tm__array_add(a, &x, &e), &e);
   }
@@ -299,14 +298,20 @@ static int array_min(lua_State *L) { return reduce(L, tm__array_min); }
 static int array_max(lua_State *L) { return reduce(L, tm__array_max); }
 
 void tm__array_register_methods(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"get", array_get},         {"set", array_set},
-      {"view", array_view},       {"reshape", array_reshape},
-      {"copy", array_copy},       {"totable", array_totable},
-      {"fill", array_fill},       {"add", array_add},
-      {"scale", array_scale},     {"dot", array_dot},
-      {"sum", array_sum},         {"min", array_min},
-      {"max", array_max},         {"save", tm__array_save},
-      {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"get", array_get},
+                                     {"set", array_set},
+                                     {"view", array_view},
+                                     {"reshape", array_reshape},
+                                     {"copy", array_copy},
+                                     {"totable", array_totable},
+                                     {"fill", array_fill},
+                                     {"add", array_add},
+                                     {"scale", array_scale},
+                                     {"dot", array_dot},
+                                     {"sum", array_sum},
+                                     {"min", array_min},
+                                     {"max", array_max},
+                                     {"save", tm__array_save},
+                                     {NULL, NULL}};
   luaL_setfuncs(L, methods, 0);
 }

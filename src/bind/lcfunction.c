@@ -40,8 +40,7 @@ typedef union cvalue {
 static struct {
   pthread_once_t once;
   bool loaded;
-  ffi_status (*prep_cif)(ffi_cif *, ffi_abi, unsigned, ffi_type *,
-                         ffi_type **);
+  ffi_status (*prep_cif)(ffi_cif *, ffi_abi, unsigned, ffi_type *, ffi_type **);
   void (*call)(ffi_cif *, void (*)(void), void *, void **);
   ffi_type *void_, *float_, *double_, *pointer;
   ffi_type *ints[4][2]; /* of 1, 2, 4, 8 bytes; unsigned, signed */
@@ -71,8 +70,8 @@ static void load_libffi(void) {
   ffi.float_ = dlsym(handle, "ffi_type_float");
   ffi.double_ = dlsym(handle, "ffi_type_double");
   ffi.pointer = dlsym(handle, "ffi_type_pointer");
-  ffi.loaded = prep && call && ffi.void_ && ffi.float_ && ffi.double_ &&
-               ffi.pointer;
+  ffi.loaded =
+      prep && call && ffi.void_ && ffi.float_ && ffi.double_ && ffi.pointer;
   for (int i = 0; i < 8; i++) {
     ffi.ints[i / 2][i % 2] = dlsym(handle, ints[i / 2][i % 2]);
     if (!ffi.ints[i / 2][i % 2]) ffi.loaded = false;
@@ -103,8 +102,8 @@ static void set_int(cvalue *v, int size, int64_t x) {
 
 /* An integer that came back: cut to its size, and widened by its sign. */
 static int64_t get_int(const cvalue *v, const tm__ctype *t) {
-  uint64_t x = t->size <= (int)sizeof(ffi_arg) ? (uint64_t)v->wide
-                                               : (uint64_t)v->i64;
+  uint64_t x =
+      t->size <= (int)sizeof(ffi_arg) ? (uint64_t)v->wide : (uint64_t)v->i64;
   int unused = 64 - 8 * t->size;
   if (t->is_signed) return (int64_t)(x << unused) >> unused;
   return (int64_t)(x << unused >> unused);
@@ -197,13 +196,10 @@ static int cfunction_call(lua_State *L) {
 
 /* ---- running over arrays ---- */
 
-static size_t element_size(const tm_arg *a) {
-  return tm__dtype_size(a->dtype);
-}
+static size_t element_size(const tm_arg *a) { return tm__dtype_size(a->dtype); }
 
 /* Functions of doubles, the commonest, without libffi. */
-static bool run_doubles(const cfunction *f, const tm_call *c,
-                        const tm_arg *a) {
+static bool run_doubles(const cfunction *f, const tm_call *c, const tm_arg *a) {
   union {
     void (*any)(void);
     double (*one)(double);
@@ -236,8 +232,7 @@ static int run_over(const tm_call *c, const tm_arg *a) {
   memset(&result, 0, sizeof result);
   for (int64_t i = c->first; i < c->last; i++) {
     for (int k = 0; k < f->decl.count; k++)
-      places[k] =
-          (char *)a[k + 1].p + (size_t)i * element_size(&a[k + 1]);
+      places[k] = (char *)a[k + 1].p + (size_t)i * element_size(&a[k + 1]);
     ffi.call(&f->cif, f->address, &result, places);
     store(&f->decl.result, &result,
           (char *)a[0].p + (size_t)i * element_size(&a[0]));
@@ -251,8 +246,7 @@ static bool write_signature(const tm__cdecl *d, char *out, size_t size) {
   const tm__ctype *r = &d->result;
   if ((r->kind != TM__C_FLOAT && r->kind != TM__C_INT) || r->dtype < 0)
     return false;
-  size_t n = (size_t)snprintf(out, size, "%s[#] out",
-                              tm__dtype_name(r->dtype));
+  size_t n = (size_t)snprintf(out, size, "%s[#] out", tm__dtype_name(r->dtype));
   for (int i = 0; i < d->count; i++) {
     const tm__ctype *t = &d->params[i];
     if ((t->kind != TM__C_FLOAT && t->kind != TM__C_INT) || t->dtype < 0)
@@ -281,8 +275,9 @@ static int prepare(const char *library, const char *text, cfunction *f,
   int status = tm__cdecl_parse(&f->decl, text, e);
   pthread_once(&ffi.once, load_libffi);
   if (!status && !ffi.loaded)
-    return tm__fail(e, TM_ESYS, "libffi is not there (on Debian: apt-get "
-                                "install libffi8)");
+    return tm__fail(e, TM_ESYS,
+                    "libffi is not there (on Debian: apt-get "
+                    "install libffi8)");
   if (!status) status = find_symbol(library, f, e);
   if (status) return status;
   for (int i = 0; i < f->decl.count; i++)
@@ -307,7 +302,9 @@ static int find_or_make(tm_runtime *rt, const char *library, const char *text,
     return status;
   }
   f->mappable = write_signature(&f->decl, signature, sizeof signature);
-  tm_kernel entry = {.name = text, .run = run_over, .kind = TM_KIND_RANGE,
+  tm_kernel entry = {.name = text,
+                     .run = run_over,
+                     .kind = TM_KIND_RANGE,
                      .signature = f->mappable ? signature : ""};
   return tm__kernels_define(&rt->kernels, path, &entry, f, out, e);
 }
@@ -355,8 +352,9 @@ tm__kernel *tm__cfunction_kernel(lua_State *L, int index) {
   if (!box) return NULL;
   const cfunction *f = (*box)->user;
   if (!f->mappable)
-    luaL_error(L, "\"%s\" cannot be run over arrays: it takes or gives what "
-                  "is no element of one",
+    luaL_error(L,
+               "\"%s\" cannot be run over arrays: it takes or gives what "
+               "is no element of one",
                (*box)->name);
   return *box;
 }

@@ -91,13 +91,12 @@ static int real_path(lua_State *L) {
 }
 
 void tm__compile_register(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"kernel_header", kernel_header},
-      {"content_hash", content_hash},
-      {"file_token", file_token},
-      {"make_folder", make_folder},
-      {"temporary_folder", temporary_folder},
-      {"real_path", real_path},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"kernel_header", kernel_header},
+                                       {"content_hash", content_hash},
+                                       {"file_token", file_token},
+                                       {"make_folder", make_folder},
+                                       {"temporary_folder", temporary_folder},
+                                       {"real_path", real_path},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -51,8 +51,7 @@ static int counter_value(lua_State *L) {
   tm__pin pin;
   tm_error e;
   if (tm__store_pin(h->rt->store, h->key, &pin, &e)) return removed(L);
-  int64_t value =
-      tm__counter_value((const tm__counter *)(uintptr_t)pin.bytes);
+  int64_t value = tm__counter_value((const tm__counter *)(uintptr_t)pin.bytes);
   tm__store_unpin(h->rt->store, &pin);
   lua_pushinteger(L, value);
   return 1;
@@ -66,8 +65,7 @@ static int counter_new(lua_State *L) {
   tm_error e;
   luaL_checkstring(L, 2);
   push_message(L, lua_tostring(L, 2), 0); /* raises for a bad pattern */
-  if (tm__store_add(s->rt->store, TM__COUNTER, s->uid, &c, sizeof c, &key,
-                    &e))
+  if (tm__store_add(s->rt->store, TM__COUNTER, s->uid, &c, sizeof c, &key, &e))
     return tm__raise(L, &e);
   tm__handle_push(L, TM__COUNTER, key, 2);
   lua_pushvalue(L, 2);
@@ -76,9 +74,8 @@ static int counter_new(lua_State *L) {
 }
 
 void tm__counter_register(lua_State *L) {
-  static const luaL_Reg methods[] = {{"increment", counter_increment},
-                                     {"value", counter_value},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"increment", counter_increment}, {"value", counter_value}, {NULL, NULL}};
   tm__handle_meta(L, TM__COUNTER, "tidemill.counter");
   lua_createtable(L, 0, 2);
   luaL_setfuncs(L, methods, 0);

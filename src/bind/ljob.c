@@ -431,8 +431,8 @@ static int finished(lua_State *L) {
 
 /* new_error(kind, message) -> an error object */
 static int new_error(lua_State *L) {
-  static const char *const kinds[] = {"task",        "worker_died", "timeout",
-                                      "cancelled",   "interrupted", "send",
+  static const char *const kinds[] = {"task",      "worker_died", "timeout",
+                                      "cancelled", "interrupted", "send",
                                       NULL};
   int kind = luaL_checkoption(L, 1, NULL, kinds);
   tm__error_push(L, kind + 1, luaL_checkstring(L, 2));

@@ -10,7 +10,7 @@
    pool, the function, what was taken of a stream (one byte a place), and the
    classes that were sent: they come back by their identity alone. */
 typedef struct tm__jobbox {
-  tm__job *job; /* a reference */
+  tm__job *job;            /* a reference */
   uint64_t oldest;         /* items below were taken (streams) */
   tm__msg *message;        /* being taken; a reference */
   const unsigned char *at; /* in it */

@@ -121,11 +121,10 @@ void tm__kernel_register(lua_State *L) {
                                   {"__tostring", kernel_tostring},
                                   {"__tidemill_send", kernel_send},
                                   {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"open_kernels", open_kernels},
-      {"find_kernel", find_kernel},
-      {"is_kernel", is_kernel},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open_kernels", open_kernels},
+                                       {"find_kernel", find_kernel},
+                                       {"is_kernel", is_kernel},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, kernel_type);
   luaL_setfuncs(L, meta, 0);
   lua_pop(L, 1);

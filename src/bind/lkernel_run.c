@@ -102,8 +102,9 @@ static void unknown_option(lua_State *L, int index) {
 static uint64_t seconds(lua_State *L, int index) {
   double x = lua_tonumber(L, index);
   if (lua_type(L, index) != LUA_TNUMBER || !(x > 0))
-    luaL_error(L, "option 'timeout' must be a number of seconds above 0 "
-                  "(got %s)",
+    luaL_error(L,
+               "option 'timeout' must be a number of seconds above 0 "
+               "(got %s)",
                luaL_tolstring(L, index, NULL));
   return x < 1e9 ? (uint64_t)(x * 1e9) : (uint64_t)1e18;
 }
@@ -121,8 +122,9 @@ static void read_options(lua_State *L, int index, run *r) {
                strcmp(lua_tostring(L, -2), "chunksize") == 0) {
       r->chunk = whole(L, -1, "option 'chunksize'");
       if (r->chunk < 1)
-        luaL_error(L, "option 'chunksize' must be a whole number from 1 (got "
-                      "%I)",
+        luaL_error(L,
+                   "option 'chunksize' must be a whole number from 1 (got "
+                   "%I)",
                    (LUAI_UACINT)r->chunk);
     } else if (lua_type(L, -2) == LUA_TSTRING &&
                strcmp(lua_tostring(L, -2), "timeout") == 0) {
@@ -145,8 +147,8 @@ static void read_range(lua_State *L, int index, run *r) {
     bool pair = lua_rawgeti(L, index, 2) != LUA_TNIL;
     if (pair) r->last = whole(L, lua_gettop(L), "the range's last");
     lua_rawgeti(L, index, 1);
-    int64_t one = whole(L, lua_gettop(L), pair ? "the range's first"
-                                               : "the number of items");
+    int64_t one = whole(L, lua_gettop(L),
+                        pair ? "the range's first" : "the number of items");
     if (pair)
       r->first = one;
     else
@@ -253,11 +255,9 @@ static int run_call(lua_State *L, tm__pool *pool, const run *r) {
   tm__call c;
   tm__state *s = tm__state_get(L);
   asker a = {.L = L, .state = s, .self = tm__worker_self(), .call = &c};
-  tm__region_options o = {.chunk = r->chunk, .poll = ask,
-                          .poll_argument = &a};
+  tm__region_options o = {.chunk = r->chunk, .poll = ask, .poll_argument = &a};
   const void *result;
-  if (tm__call_init(&c, r->kernel, &s->rt->mem, r->args, r->first, r->last,
-                    &e))
+  if (tm__call_init(&c, r->kernel, &s->rt->mem, r->args, r->first, r->last, &e))
     return tm__raise(L, &e);
   if (r->timeout) c.deadline = tm__now() + r->timeout;
   tm__region_run(pool, &c, &o);
@@ -363,8 +363,7 @@ static int run_batch(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
   if (make_batch(L, pool, &r, out, &e)) return tm__raise(L, &e);
-  if (notify)
-    out->job->inbox = tm__inbox_ref(tm__state_get(L)->inbox);
+  if (notify) out->job->inbox = tm__inbox_ref(tm__state_get(L)->inbox);
   if (tm__pool_submit(pool, out->job, &e)) return tm__raise(L, &e);
   if (notify && out->job->items.n == 0)
     tm__inbox_push(out->job->inbox, out->job);

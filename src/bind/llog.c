@@ -3,8 +3,8 @@
 #include "bind/bind.h"
 
 static int check_level(lua_State *L, int index) {
-  static const char *const names[] = {"error", "warning", "info", "debug",
-                                      "TODO", NULL};
+  static const char *const names[] = {"error", "warning", "info",
+                                      "debug", "TODO",    NULL};
   return luaL_checkoption(L, index, "info", names) + 1;
 }
 

@@ -116,8 +116,9 @@ static tm__pool_options read_options(lua_State *L, int table) {
   tm__pool_options o = {
       .kind = fake ? &tm__worker_inline : &tm__worker_thread,
       .guest = fake ? &tm__guest_direct : &tm__guest_own,
-      .workers = fake ? 1 : (int)field(L, table, "workers",
-                                       atomic_load(&s->rt->threads)),
+      .workers =
+          fake ? 1
+               : (int)field(L, table, "workers", atomic_load(&s->rt->threads)),
       .max_items = (uint64_t)field(L, table, "max_tasks_per_child", 0),
       .max_memory = (size_t)field(L, table, "max_memory_per_child", 0),
       .pin = pin_policy(L, table, atomic_load(&s->rt->pin))};
@@ -181,8 +182,7 @@ static bool stop_join(void *argument) {
   int kind;
   stopper *s = argument;
   tm__worker *self = tm__worker_self();
-  return tm__interrupted(s->L) ||
-         (self && tm__worker_unwind(self, &kind) >= 0);
+  return tm__interrupted(s->L) || (self && tm__worker_unwind(self, &kind) >= 0);
 }
 
 /* join(pool): raises "interrupted" when the user does. */
@@ -223,8 +223,7 @@ static const char *state_name(int state) {
 
 /* state(pool) -> "open", "closed" or "terminated" */
 static int pool_state(lua_State *L) {
-  lua_pushstring(L,
-                 state_name(tm__pool_state_of(tm__pool_check(L, 1)->pool)));
+  lua_pushstring(L, state_name(tm__pool_state_of(tm__pool_check(L, 1)->pool)));
   return 1;
 }
 
@@ -258,14 +257,16 @@ static int pool_is_fake(lua_State *L) {
 }
 
 void tm__pool_register(lua_State *L) {
-  static const luaL_Reg meta[] = {
-      {"__gc", pool_gc},   {"__len", pool_len}, {"__tostring", pool_tostring},
-      {"__eq", pool_eq},   {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", pool_gc},
+                                  {"__len", pool_len},
+                                  {"__tostring", pool_tostring},
+                                  {"__eq", pool_eq},
+                                  {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"new_pool", pool_new},       {"shared_pool", pool_shared},
-      {"close", pool_close},        {"terminate", pool_terminate},
-      {"join", pool_join},          {"pool_state", pool_state},
-      {"is_fake", pool_is_fake},    {NULL, NULL}};
+      {"new_pool", pool_new},    {"shared_pool", pool_shared},
+      {"close", pool_close},     {"terminate", pool_terminate},
+      {"join", pool_join},       {"pool_state", pool_state},
+      {"is_fake", pool_is_fake}, {NULL, NULL}};
   luaL_newmetatable(L, pool_type);
   luaL_setfuncs(L, meta, 0);
   lua_setfield(L, -2, "pool_meta");

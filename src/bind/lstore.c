@@ -124,8 +124,7 @@ static void push_record(lua_State *L, int handle) {
   lua_setiuservalue(L, handle, RECORD);
 }
 
-static void remember(lua_State *L, int handle, int object,
-                     uint64_t version) {
+static void remember(lua_State *L, int handle, int object, uint64_t version) {
   push_record(L, handle);
   lua_pushvalue(L, object);
   lua_rawseti(L, -2, OBJECT);

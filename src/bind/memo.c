@@ -45,8 +45,7 @@ bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset) {
 static bool grow(tm__memo *m) {
   tm__memo bigger = *m;
   bigger.capacity = m->capacity ? m->capacity * 2 : 32;
-  bigger.entries = tm__calloc(m->mem, bigger.capacity,
-                              sizeof *bigger.entries);
+  bigger.entries = tm__calloc(m->mem, bigger.capacity, sizeof *bigger.entries);
   if (!bigger.entries) return false;
   for (size_t i = 0; i < m->capacity; i++)
     if (current(m, &m->entries[i]))

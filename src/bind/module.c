@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "bind/embed.h"
-#include "bind/lcompile.h"
 #include "bind/larray.h"
+#include "bind/lcompile.h"
 #include "bind/lcounter.h"
 #include "bind/ljob.h"
 #include "bind/lkernel.h"
@@ -74,8 +74,7 @@ static int is_terminal(lua_State *L) {
 
 /* set_threads(n), set_pin(policy), set_arena(bytes): of the runtime */
 static int set_threads(lua_State *L) {
-  atomic_store(&tm__state_get(L)->rt->threads,
-               (int)luaL_checkinteger(L, 1));
+  atomic_store(&tm__state_get(L)->rt->threads, (int)luaL_checkinteger(L, 1));
   return 0;
 }
 
@@ -89,8 +88,8 @@ static int set_pin(lua_State *L) {
 
 static int set_arena(lua_State *L) {
   tm_error e;
-  if (tm__runtime_arena(tm__state_get(L)->rt,
-                        (size_t)luaL_checkinteger(L, 1), &e))
+  if (tm__runtime_arena(tm__state_get(L)->rt, (size_t)luaL_checkinteger(L, 1),
+                        &e))
     return tm__raise(L, &e);
   return 0;
 }
@@ -151,20 +150,26 @@ static int pack(lua_State *L) {
 
 static int unpack(lua_State *L) {
   size_t n;
-  const unsigned char *at =
-      (const unsigned char *)luaL_checklstring(L, 1, &n);
+  const unsigned char *at = (const unsigned char *)luaL_checklstring(L, 1, &n);
   return tm__unpack(L, &at, at + n, TM__UNPACK_STORE, 0);
 }
 
 static void register_core(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"cpus", cpus},           {"arena_stats", arena_stats},
-      {"clock", clock_seconds}, {"setenv", set_environment},
-      {"isatty", is_terminal},  {"set_threads", set_threads},
-      {"set_pin", set_pin},     {"set_arena", set_arena},
-      {"in_worker", in_worker}, {"settings", get_settings},
-      {"pack", pack},           {"unpack", unpack},
-      {"set_settings", set_settings}, {"threads", get_threads}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"cpus", cpus},
+                                       {"arena_stats", arena_stats},
+                                       {"clock", clock_seconds},
+                                       {"setenv", set_environment},
+                                       {"isatty", is_terminal},
+                                       {"set_threads", set_threads},
+                                       {"set_pin", set_pin},
+                                       {"set_arena", set_arena},
+                                       {"in_worker", in_worker},
+                                       {"settings", get_settings},
+                                       {"pack", pack},
+                                       {"unpack", unpack},
+                                       {"set_settings", set_settings},
+                                       {"threads", get_threads},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_pushstring(L, tm_version());
   lua_setfield(L, -2, "version");

@@ -7,10 +7,17 @@
 /* ---- reading package.loaded ---- */
 
 bool tm__name_standard(const char *name) {
-  static const char *const names[] = {
-      LUA_GNAME,      LUA_LOADLIBNAME, LUA_COLIBNAME, LUA_TABLIBNAME,
-      LUA_IOLIBNAME,  LUA_OSLIBNAME,   LUA_STRLIBNAME, LUA_MATHLIBNAME,
-      LUA_UTF8LIBNAME, LUA_DBLIBNAME,  NULL};
+  static const char *const names[] = {LUA_GNAME,
+                                      LUA_LOADLIBNAME,
+                                      LUA_COLIBNAME,
+                                      LUA_TABLIBNAME,
+                                      LUA_IOLIBNAME,
+                                      LUA_OSLIBNAME,
+                                      LUA_STRLIBNAME,
+                                      LUA_MATHLIBNAME,
+                                      LUA_UTF8LIBNAME,
+                                      LUA_DBLIBNAME,
+                                      NULL};
   for (int i = 0; names[i]; i++)
     if (strcmp(names[i], name) == 0) return true;
   return strcmp(name, "tidemill") == 0 || strncmp(name, "tidemill.", 9) == 0;
@@ -74,12 +81,11 @@ typedef struct module {
 /* Functions of the basic library: what else is in _G is the script's. */
 static bool basic(const char *name) {
   static const char *const names[] = {
-      "assert",   "collectgarbage", "dofile",   "error",  "getmetatable",
-      "ipairs",   "load",           "loadfile", "next",   "pairs",
-      "pcall",    "print",          "rawequal", "rawget", "rawlen",
-      "rawset",   "require",        "select",   "setmetatable",
-      "tonumber", "tostring",       "type",     "warn",   "xpcall",
-      NULL};
+      "assert",   "collectgarbage", "dofile",   "error",        "getmetatable",
+      "ipairs",   "load",           "loadfile", "next",         "pairs",
+      "pcall",    "print",          "rawequal", "rawget",       "rawlen",
+      "rawset",   "require",        "select",   "setmetatable", "tonumber",
+      "tostring", "type",           "warn",     "xpcall",       NULL};
   for (int i = 0; names[i]; i++)
     if (strcmp(names[i], name) == 0) return true;
   return false;
@@ -139,11 +145,11 @@ static bool own_function(lua_State *L, int index, const char *key,
 static bool travels_by_name(lua_State *L, int index, const char *key,
                             const module *m) {
   switch (lua_type(L, index)) {
-    case LUA_TFUNCTION: return own_function(L, index, key, m);
-    case LUA_TTABLE: return own_table(L, index, m);
-    case LUA_TUSERDATA:
-    case LUA_TLIGHTUSERDATA: return strcmp(m->name, LUA_GNAME) != 0;
-    default: return false;
+  case LUA_TFUNCTION: return own_function(L, index, key, m);
+  case LUA_TTABLE: return own_table(L, index, m);
+  case LUA_TUSERDATA:
+  case LUA_TLIGHTUSERDATA: return strcmp(m->name, LUA_GNAME) != 0;
+  default: return false;
   }
 }
 
@@ -175,8 +181,7 @@ static void note(lua_State *L, int names, int value) {
 /* The module at the top of the stack, and its exports. */
 static void note_module(lua_State *L, const module *m, int names) {
   int value, table = lua_gettop(L);
-  if (lua_type(L, table) == LUA_TFUNCTION ||
-      lua_type(L, table) == LUA_TTABLE) {
+  if (lua_type(L, table) == LUA_TFUNCTION || lua_type(L, table) == LUA_TTABLE) {
     lua_pushstring(L, m->name);
     note(L, names, table);
   }

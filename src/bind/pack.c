@@ -277,18 +277,18 @@ void tm__pack_value(tm__packer *p, int index) {
   lua_State *L = p->L;
   if (++p->depth > TM__TOO_DEEP) tm__pack_cannot(p, "nested too deeply");
   switch (lua_type(L, index)) {
-    case LUA_TNIL: tm__pack_byte(p, TAG_NIL); break;
-    case LUA_TBOOLEAN:
-      tm__pack_byte(p, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE);
-      break;
-    case LUA_TNUMBER: pack_number(p, index); break;
-    case LUA_TSTRING: pack_string(p, index); break;
-    case LUA_TTABLE: pack_table(p, index); break;
-    case LUA_TFUNCTION: tm__pack_function(p, index); break;
-    case LUA_TUSERDATA: tm__pack_userdata(p, index); break;
-    case LUA_TTHREAD: tm__pack_cannot(p, "a coroutine"); break;
-    default:
-      if (!tm__pack_name(p, index)) tm__pack_cannot(p, "a light userdata");
+  case LUA_TNIL: tm__pack_byte(p, TAG_NIL); break;
+  case LUA_TBOOLEAN:
+    tm__pack_byte(p, lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE);
+    break;
+  case LUA_TNUMBER: pack_number(p, index); break;
+  case LUA_TSTRING: pack_string(p, index); break;
+  case LUA_TTABLE: pack_table(p, index); break;
+  case LUA_TFUNCTION: tm__pack_function(p, index); break;
+  case LUA_TUSERDATA: tm__pack_userdata(p, index); break;
+  case LUA_TTHREAD: tm__pack_cannot(p, "a coroutine"); break;
+  default:
+    if (!tm__pack_name(p, index)) tm__pack_cannot(p, "a light userdata");
   }
   p->depth--;
 }

@@ -19,7 +19,11 @@
 typedef struct tm__crumb {
   const struct tm__crumb *up;
   enum {
-    CRUMB_KEY, CRUMB_META, CRUMB_UPVALUE, CRUMB_CLASS, CRUMB_REBUILT
+    CRUMB_KEY,
+    CRUMB_META,
+    CRUMB_UPVALUE,
+    CRUMB_CLASS,
+    CRUMB_REBUILT
   } kind;
   int index;        /* stack index of the key or the function */
   const char *text; /* name of the upvalue */
@@ -47,11 +51,11 @@ struct tm__packer {
   uint64_t reader;  /* uid of the state that will read; 0: any. It has the
                        classes that it made itself */
   bool names_fresh;
-  bool more;        /* the message has sections */
-  uint64_t start;   /* of the message in buf */
-  uint64_t origin;  /* of its values: the memo counts from here */
+  bool more;       /* the message has sections */
+  uint64_t start;  /* of the message in buf */
+  uint64_t origin; /* of its values: the memo counts from here */
   const void *globals_table;
-  int self;         /* stack index of the userdata; its user values: sections
+  int self; /* stack index of the userdata; its user values: sections
                        found, bodies put off, anchors, the string __index */
   int depth;
   int rebuilding; /* in how many __tidemill_send we are */
@@ -61,7 +65,7 @@ struct tm__packer {
   tm__section *sections;
   int nsections, cap_sections;
   const tm__crumb *crumb;
-  char root[120]; /* what is packed, for errors: "the function" */
+  char root[120];      /* what is packed, for errors: "the function" */
   const char *item_of; /* or an item: what of it, a static text, */
   uint64_t item;       /* and its number */
 };

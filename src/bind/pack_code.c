@@ -86,8 +86,8 @@ static bool is_class(tm__packer *p, int index, int meta) {
   if (has_index) return true;
   if (!meta || !has_field(L, meta, "__call")) return false;
   lua_pushliteral(L, "__index");
-  bool elsewhere = lua_rawget(L, meta) != LUA_TNIL &&
-                   !lua_rawequal(L, -1, meta);
+  bool elsewhere =
+      lua_rawget(L, meta) != LUA_TNIL && !lua_rawequal(L, -1, meta);
   lua_pop(L, 1);
   return elsewhere;
 }
@@ -163,8 +163,7 @@ static void add_name(void *user, const char *name, size_t len) {
 
 /* Appends to the table at the top the names that a function reads from the
    globals. */
-static void scan_names(tm__packer *p, int index, const char *dump,
-                       size_t len) {
+static void scan_names(tm__packer *p, int index, const char *dump, size_t len) {
   lua_State *L = p->L;
   bool is_env[256] = {false};
   int n = 0;
@@ -249,8 +248,8 @@ static void pack_upvalue(tm__packer *p, int function, int i) {
     tm__pack_byte(p, UP_REF);
     tm__pack_u64(p, p->buf.len - 1 - at);
   } else {
-    tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_UPVALUE,
-                       .index = function, .text = name};
+    tm__crumb crumb = {
+        .up = p->crumb, .kind = CRUMB_UPVALUE, .index = function, .text = name};
     p->crumb = &crumb;
     tm__pack_note(p, cell);
     tm__pack_byte(p, UP_NEW);

@@ -24,8 +24,7 @@ const char *tm__pack_root(tm__packer *p) {
 static bool global_name(lua_State *L, int index, char *out, size_t size) {
   lua_pushglobaltable(L);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, index))
-      continue;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, index)) continue;
     snprintf(out, size, "%s", lua_tostring(L, -2));
     lua_pop(L, 3);
     return true;
@@ -77,17 +76,17 @@ static bool identifier(const char *s) {
 
 static void add_key(lua_State *L, luaL_Buffer *b, int index) {
   switch (lua_type(L, index)) {
-    case LUA_TSTRING: {
-      const char *key = lua_tostring(L, index);
-      lua_pushfstring(L, identifier(key) ? ".%s" : "[\"%s\"]", key);
-      break;
-    }
-    case LUA_TNUMBER:
-      lua_pushvalue(L, index);
-      lua_pushfstring(L, "[%s]", lua_tostring(L, -1));
-      lua_remove(L, -2);
-      break;
-    default: lua_pushfstring(L, "[a %s]", luaL_typename(L, index));
+  case LUA_TSTRING: {
+    const char *key = lua_tostring(L, index);
+    lua_pushfstring(L, identifier(key) ? ".%s" : "[\"%s\"]", key);
+    break;
+  }
+  case LUA_TNUMBER:
+    lua_pushvalue(L, index);
+    lua_pushfstring(L, "[%s]", lua_tostring(L, -1));
+    lua_remove(L, -2);
+    break;
+  default: lua_pushfstring(L, "[a %s]", luaL_typename(L, index));
   }
   luaL_addvalue(b);
 }
@@ -97,16 +96,16 @@ static void add_crumb(tm__packer *p, luaL_Buffer *b, const tm__crumb *c,
   char name[100];
   lua_State *L = p->L;
   switch (c->kind) {
-    case CRUMB_KEY: add_key(L, b, c->index); return;
-    case CRUMB_META: lua_pushstring(L, " (its metatable)"); break;
-    case CRUMB_REBUILT:
-      lua_pushstring(L, " (what its __tidemill_send returned)");
-      break;
-    case CRUMB_CLASS: lua_pushstring(L, ""); break;
-    case CRUMB_UPVALUE:
-      tm__function_name(L, c->index, name, sizeof name);
-      lua_pushfstring(L, "%supvalue '%s' of '%s'", first ? "" : ": ",
-                      c->text, name);
+  case CRUMB_KEY: add_key(L, b, c->index); return;
+  case CRUMB_META: lua_pushstring(L, " (its metatable)"); break;
+  case CRUMB_REBUILT:
+    lua_pushstring(L, " (what its __tidemill_send returned)");
+    break;
+  case CRUMB_CLASS: lua_pushstring(L, ""); break;
+  case CRUMB_UPVALUE:
+    tm__function_name(L, c->index, name, sizeof name);
+    lua_pushfstring(L, "%supvalue '%s' of '%s'", first ? "" : ": ", c->text,
+                    name);
   }
   luaL_addvalue(b);
 }
@@ -121,8 +120,10 @@ int tm__pack_cannot(tm__packer *p, const char *what) {
   lua_State *L = p->L;
   tm__checkstack(L, LUA_MINSTACK);
   for (const tm__crumb *c = p->crumb; c && whole; c = c->up) {
-    if (n == TM__CRUMBS_SHOWN) whole = false;
-    else list[n++] = c;
+    if (n == TM__CRUMBS_SHOWN)
+      whole = false;
+    else
+      list[n++] = c;
     if (c->kind == CRUMB_UPVALUE) break;
   }
   luaL_buffinit(L, &b);

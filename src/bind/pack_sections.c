@@ -159,8 +159,8 @@ void tm__pack_class(tm__packer *p, int index) {
 static tm__section *open_section(tm__packer *p) {
   if (p->nsections == p->cap_sections) {
     int cap = p->cap_sections * 2 + 8;
-    tm__section *list = tm__realloc(p->buf.mem, p->sections,
-                                    (size_t)cap * sizeof *list);
+    tm__section *list =
+        tm__realloc(p->buf.mem, p->sections, (size_t)cap * sizeof *list);
     if (!list) luaL_error(p->L, "not enough memory to send a function");
     p->sections = list;
     p->cap_sections = cap;
@@ -192,8 +192,7 @@ static void pack_class_body(tm__packer *p, int value) {
   tm__crumb crumb = {.up = NULL, .kind = CRUMB_CLASS};
   p->item_of = NULL;
   snprintf(p->root, sizeof p->root, "class");
-  if (luaL_getmetafield(p->L, value, "__name") == LUA_TSTRING)
-    lua_pop(p->L, 1);
+  if (luaL_getmetafield(p->L, value, "__name") == LUA_TSTRING) lua_pop(p->L, 1);
   p->crumb = &crumb;
   if (lua_getmetatable(p->L, value)) {
     lua_pop(p->L, 1);

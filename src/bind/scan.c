@@ -30,8 +30,15 @@ enum {
 };
 
 /* Tags of constants (lobject.h). */
-enum { K_NIL = 0, K_FALSE = 1, K_TRUE = 17, K_INT = 3, K_FLT = 19,
-       K_SHORT = 4, K_LONG = 20 };
+enum {
+  K_NIL = 0,
+  K_FALSE = 1,
+  K_TRUE = 17,
+  K_INT = 3,
+  K_FLT = 19,
+  K_SHORT = 4,
+  K_LONG = 20
+};
 
 typedef struct constant {
   const char *text; /* NULL when it is not a string */
@@ -94,11 +101,14 @@ static constant string(reader *r) {
 static void read_constant(reader *r, constant *c) {
   *c = (constant){NULL, 0};
   switch (byte(r)) {
-    case K_NIL: case K_FALSE: case K_TRUE: break;
-    case K_INT: skip(r, sizeof(lua_Integer)); break;
-    case K_FLT: skip(r, sizeof(lua_Number)); break;
-    case K_SHORT: case K_LONG: *c = string(r); break;
-    default: r->failed = true;
+  case K_NIL:
+  case K_FALSE:
+  case K_TRUE: break;
+  case K_INT: skip(r, sizeof(lua_Integer)); break;
+  case K_FLT: skip(r, sizeof(lua_Number)); break;
+  case K_SHORT:
+  case K_LONG: *c = string(r); break;
+  default: r->failed = true;
   }
 }
 
@@ -135,24 +145,22 @@ static void scan_code(reader *r, const proto *p) {
   for (size_t pc = 0; pc < p->ncode; pc++) {
     uint32_t i = instruction(p, pc);
     switch (op_of(i)) {
-      case OP_GETTABUP:
-        if (env(p, b_of(i))) report(r, p, c_of(i));
-        break;
-      case OP_GETUPVAL:
-        env_at = env(p, b_of(i)) ? a_of(i) : 256;
-        break;
-      case OP_LOADK:
-        name_at = a_of(i);
-        name = bx_of(i);
-        break;
-      case OP_LOADKX:
-        name_at = a_of(i);
-        if (pc + 1 < p->ncode) name = instruction(p, pc + 1) >> 7;
-        break;
-      case OP_GETTABLE:
-        if (b_of(i) == env_at && c_of(i) == name_at) report(r, p, name);
-        break;
-      default: break;
+    case OP_GETTABUP:
+      if (env(p, b_of(i))) report(r, p, c_of(i));
+      break;
+    case OP_GETUPVAL: env_at = env(p, b_of(i)) ? a_of(i) : 256; break;
+    case OP_LOADK:
+      name_at = a_of(i);
+      name = bx_of(i);
+      break;
+    case OP_LOADKX:
+      name_at = a_of(i);
+      if (pc + 1 < p->ncode) name = instruction(p, pc + 1) >> 7;
+      break;
+    case OP_GETTABLE:
+      if (b_of(i) == env_at && c_of(i) == name_at) report(r, p, name);
+      break;
+    default: break;
     }
   }
 }
@@ -162,8 +170,8 @@ static bool scan_function(reader *r, const bool *outer, size_t nouter,
 
 /* Which upvalues of an inner function are the environment: those that come
    from an upvalue of the outer one that is. */
-static void read_upvalues(reader *r, proto *p, const bool *outer,
-                          size_t nouter, bool top) {
+static void read_upvalues(reader *r, proto *p, const bool *outer, size_t nouter,
+                          bool top) {
   for (size_t i = 0; i < p->nupvalues && !r->failed; i++) {
     int in_stack = byte(r);
     size_t index = (size_t)byte(r);
@@ -176,16 +184,19 @@ static void read_upvalues(reader *r, proto *p, const bool *outer,
 }
 
 static void skip_debug(reader *r) {
-  skip(r, count(r, 1));               /* line information */
-  size_t n = count(r, 2);             /* absolute lines */
-  for (size_t i = 0; i < n && !r->failed; i++) { size(r); size(r); }
-  n = count(r, 3);                    /* local variables */
+  skip(r, count(r, 1));   /* line information */
+  size_t n = count(r, 2); /* absolute lines */
+  for (size_t i = 0; i < n && !r->failed; i++) {
+    size(r);
+    size(r);
+  }
+  n = count(r, 3); /* local variables */
   for (size_t i = 0; i < n && !r->failed; i++) {
     string(r);
     size(r);
     size(r);
   }
-  n = count(r, 1);                    /* names of upvalues */
+  n = count(r, 1); /* names of upvalues */
   for (size_t i = 0; i < n && !r->failed; i++) string(r);
 }
 
@@ -223,8 +234,8 @@ static bool scan_function(reader *r, const bool *outer, size_t nouter,
   return !r->failed;
 }
 
-bool tm__scan(const void *dump, size_t len, const bool *is_env,
-              int nupvalues, tm__scan_fn found, void *user) {
+bool tm__scan(const void *dump, size_t len, const bool *is_env, int nupvalues,
+              tm__scan_fn found, void *user) {
   reader r = {.at = dump,
               .end = (const unsigned char *)dump + len,
               .found = found,

@@ -29,8 +29,8 @@ tm__state *tm__state_get(lua_State *L) {
 
 static void make_tables(lua_State *L) {
   static const char *const modes[TM__T_COUNT] = {
-      [TM__T_IDS] = "k",   [TM__T_CLASSES] = "v", [TM__T_NAMES] = "k",
-      [TM__T_CODE] = "k",  [TM__T_OBJECTS] = NULL, [TM__T_FILLED] = NULL};
+      [TM__T_IDS] = "k",  [TM__T_CLASSES] = "v",  [TM__T_NAMES] = "k",
+      [TM__T_CODE] = "k", [TM__T_OBJECTS] = NULL, [TM__T_FILLED] = NULL};
   for (int i = 0; i < TM__T_COUNT; i++) {
     lua_newtable(L);
     if (modes[i]) {

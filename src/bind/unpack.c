@@ -101,17 +101,17 @@ void tm__read_body(tm__reader *r) {
   lua_Integer i = 0;
   for (;;) {
     switch (tm__read_byte(r)) {
-      case BODY_END: return;
-      case BODY_FLOATS: i = read_floats(r, i); break;
-      case BODY_INTS: i = read_ints(r, i); break;
-      case BODY_PAIRS: read_pairs(r); break;
-      case BODY_VALUES:
-        for (uint32_t n = segment_length(r, 1); n; n--) {
-          tm__read_value(r);
-          lua_rawseti(r->L, -2, ++i);
-        }
-        break;
-      default: tm__read_malformed(r);
+    case BODY_END: return;
+    case BODY_FLOATS: i = read_floats(r, i); break;
+    case BODY_INTS: i = read_ints(r, i); break;
+    case BODY_PAIRS: read_pairs(r); break;
+    case BODY_VALUES:
+      for (uint32_t n = segment_length(r, 1); n; n--) {
+        tm__read_value(r);
+        lua_rawseti(r->L, -2, ++i);
+      }
+      break;
+    default: tm__read_malformed(r);
     }
   }
 }
@@ -231,13 +231,13 @@ static void read_upvalue(tm__reader *r, int i) {
   lua_State *L = r->L;
   const unsigned char *tag = r->at;
   switch (tm__read_byte(r)) {
-    case UP_ENV: lua_pushglobaltable(L); break;
-    case UP_REF: join_upvalue(r, i, tag); return;
-    case UP_NEW:
-      if (tm__read_byte(r) & FLAG_SHARED) keep_upvalue(r, i, tag);
-      tm__read_value(r);
-      break;
-    default: tm__read_malformed(r);
+  case UP_ENV: lua_pushglobaltable(L); break;
+  case UP_REF: join_upvalue(r, i, tag); return;
+  case UP_NEW:
+    if (tm__read_byte(r) & FLAG_SHARED) keep_upvalue(r, i, tag);
+    tm__read_value(r);
+    break;
+  default: tm__read_malformed(r);
   }
   if (!lua_setupvalue(L, -2, i)) tm__read_malformed(r);
 }
@@ -314,23 +314,23 @@ void tm__read_value(tm__reader *r) {
   if (++r->depth > TM__TOO_DEEP + 8) tm__read_malformed(r);
   tm__checkstack(L, 12);
   switch (tm__read_byte(r)) {
-    case TAG_NIL: lua_pushnil(L); break;
-    case TAG_FALSE: lua_pushboolean(L, 0); break;
-    case TAG_TRUE: lua_pushboolean(L, 1); break;
-    case TAG_INT: lua_pushinteger(L, (lua_Integer)tm__read_u64(r)); break;
-    case TAG_FLOAT: read_float(r); break;
-    case TAG_STRING: read_string(r); break;
-    case TAG_TEXT: read_text(r, tag); break;
-    case TAG_TABLE: read_table(r, tag); break;
-    case TAG_FUNCTION: read_function(r, tag); break;
-    case TAG_REF: read_ref(r, tag); break;
-    case TAG_NAME: read_name(r); break;
-    case TAG_CLASS: tm__read_push_class(r, (lua_Integer)tm__read_u64(r)); break;
-    case TAG_HANDLE: read_handle(r, tag); break;
-    case TAG_REBUILD: read_rebuilt(r, tag); break;
-    case TAG_GLOBALS: lua_pushglobaltable(L); break;
-    case TAG_ERROR_META: tm__error_push_meta(L); break;
-    default: tm__read_malformed(r);
+  case TAG_NIL: lua_pushnil(L); break;
+  case TAG_FALSE: lua_pushboolean(L, 0); break;
+  case TAG_TRUE: lua_pushboolean(L, 1); break;
+  case TAG_INT: lua_pushinteger(L, (lua_Integer)tm__read_u64(r)); break;
+  case TAG_FLOAT: read_float(r); break;
+  case TAG_STRING: read_string(r); break;
+  case TAG_TEXT: read_text(r, tag); break;
+  case TAG_TABLE: read_table(r, tag); break;
+  case TAG_FUNCTION: read_function(r, tag); break;
+  case TAG_REF: read_ref(r, tag); break;
+  case TAG_NAME: read_name(r); break;
+  case TAG_CLASS: tm__read_push_class(r, (lua_Integer)tm__read_u64(r)); break;
+  case TAG_HANDLE: read_handle(r, tag); break;
+  case TAG_REBUILD: read_rebuilt(r, tag); break;
+  case TAG_GLOBALS: lua_pushglobaltable(L); break;
+  case TAG_ERROR_META: tm__error_push_meta(L); break;
+  default: tm__read_malformed(r);
   }
   r->depth--;
 }
@@ -371,15 +371,15 @@ static int reserve(tm__reader *r) {
   return base;
 }
 
-int tm__unpack(lua_State *L, const unsigned char **at,
-               const unsigned char *end, int mode, int context) {
+int tm__unpack(lua_State *L, const unsigned char **at, const unsigned char *end,
+               int mode, int context) {
   tm__reader r = {.L = L,
-              .state = tm__state_get(L),
-              .begin = *at,
-              .at = *at,
-              .end = end,
-              .mode = mode,
-              .context = context};
+                  .state = tm__state_get(L),
+                  .begin = *at,
+                  .at = *at,
+                  .end = end,
+                  .mode = mode,
+                  .context = context};
   int base = reserve(&r);
   int flags = tm__read_byte(&r);
   const unsigned char *values = r.at, *sections = NULL;

@@ -23,8 +23,8 @@ enum tm__unpack_mode {
  * there as name, hash, value from 1 on (3 times their number at 0, and where
  * under the name), and classes are kept alive by it.
  */
-int tm__unpack(lua_State *L, const unsigned char **at,
-               const unsigned char *end, int mode, int context);
+int tm__unpack(lua_State *L, const unsigned char **at, const unsigned char *end,
+               int mode, int context);
 
 /* Sets the globals noted in the context at the top of the stack again where
    another job has set them differently meanwhile. */

@@ -220,8 +220,7 @@ static void read_global(tm__reader *r, const section *s) {
   lua_pushlstring(L, (const char *)s->name, s->name_len);
   int name = lua_gettop(L);
   const unsigned char *end = r->at + s->len;
-  bool known = !(s->flags & SECTION_ENTANGLED) &&
-               has_hash(r, TM__T_GLOBALS, s);
+  bool known = !(s->flags & SECTION_ENTANGLED) && has_hash(r, TM__T_GLOBALS, s);
   lua_pushinteger(L, s->hash);
   if (known) {
     lua_pushglobaltable(L);

@@ -45,8 +45,8 @@ static void arm(tm__state *s, lua_State *L) {
     s->old_mask = lua_gethookmask(L);
     s->old_count = lua_gethookcount(L);
   }
-  lua_sethook(L, hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE |
-                           LUA_MASKCOUNT, 1);
+  lua_sethook(L, hook,
+              LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
 void tm__unwind_arm(void) {

@@ -10,7 +10,6 @@
    package.path and cpath as given; NULL when there is no memory. In it
    os.exit is an error, print writes whole lines, and children of a pinned
    worker get all CPUs. */
-lua_State *tm__worker_state(tm__worker *w, const char *path,
-                            const char *cpath);
+lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath);
 
 #endif

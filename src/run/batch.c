@@ -18,10 +18,10 @@ static int64_t unit_size(int64_t n, int64_t chunk) {
 static tm__batch *allocate(const tm__mem *mem, const tm_arg *args, int n) {
   size_t extents = 0, count = (size_t)n;
   for (int i = 0; i < n; i++) extents += (size_t)args[i].rank;
-  tm__batch *b = tm__calloc(mem, 1,
-                            sizeof *b + count * sizeof *args +
-                                count * sizeof *b->held +
-                                extents * sizeof(int64_t));
+  tm__batch *b =
+      tm__calloc(mem, 1,
+                 sizeof *b + count * sizeof *args + count * sizeof *b->held +
+                     extents * sizeof(int64_t));
   if (!b) return NULL;
   b->args = (tm_arg *)(b + 1);
   b->held = (tm__map **)(b->args + n);

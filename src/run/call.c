@@ -40,13 +40,9 @@ static void begin_acc(const tm__call *c, void *acc) {
 }
 
 /* Not a number wins, so that it is not lost or found by the order. */
-static double smaller(double a, double b) {
-  return a < b || isnan(a) ? a : b;
-}
+static double smaller(double a, double b) { return a < b || isnan(a) ? a : b; }
 
-static double larger(double a, double b) {
-  return a > b || isnan(a) ? a : b;
-}
+static double larger(double a, double b) { return a > b || isnan(a) ? a : b; }
 
 static void combine_f64(int op, double *into, const double *from, int64_t n) {
   for (int64_t i = 0; i < n; i++)
@@ -55,8 +51,7 @@ static void combine_f64(int op, double *into, const double *from, int64_t n) {
                                      : larger(into[i], from[i]);
 }
 
-static void combine_i64(int op, int64_t *into, const int64_t *from,
-                        int64_t n) {
+static void combine_i64(int op, int64_t *into, const int64_t *from, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     int64_t a = into[i], b = from[i];
     if (op == TM__REDUCE_SUM) /* wraps, as Lua's integers do */
@@ -115,8 +110,9 @@ int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
     size_t blocks = c->units ? (size_t)c->units : 1;
     c->acc = tm__alloc(mem, blocks * k->reduce.stride);
     if (!c->acc)
-      return tm__fail(e, TM_ENOMEM, "not enough memory for the reduction of "
-                                    "kernel '%.60s'",
+      return tm__fail(e, TM_ENOMEM,
+                      "not enough memory for the reduction of "
+                      "kernel '%.60s'",
                       k->name);
     if (!c->units) begin_acc(c, c->acc);
   }
@@ -238,8 +234,7 @@ static bool run(tm__work *w, int64_t first, int64_t last) {
 }
 
 static bool run_items(tm__work *w, int64_t first, int64_t last) {
-  if (w->call->kernel->entry.kind == TM_KIND_RANGE)
-    return run(w, first, last);
+  if (w->call->kernel->entry.kind == TM_KIND_RANGE) return run(w, first, last);
   for (int64_t i = first; i < last; i++)
     if (!run(w, i, i + 1)) return false;
   return true;

@@ -47,8 +47,7 @@ typedef struct tm__call {
  * anybody works. TM_ENOMEM.
  */
 int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
-                  const tm_arg *args, int64_t first, int64_t last,
-                  tm_error *e);
+                  const tm_arg *args, int64_t first, int64_t last, tm_error *e);
 void tm__call_term(tm__call *c);
 
 /* Makes units of n items; has no effect on a reduction. */

@@ -29,15 +29,15 @@ typedef struct tm__piece {
   struct tm__piece *outer, *below;
   tm__worker *worker;
   tm__job *job;
-  tm__job *children;      /* submitted by its items; a reference to each */
-  void *context;          /* of tm__guest.enter */
+  tm__job *children; /* submitted by its items; a reference to each */
+  void *context;     /* of tm__guest.enter */
   uint64_t first, last;
   _Atomic uint64_t next; /* read by who abandons the worker */
-  uint64_t until;         /* tm__now_coarse() to leave at, 0: never */
-  uint64_t deadline;      /* tm__now() at which the item is over, 0: none */
-  int depth;              /* on its thread, from 1 */
-  uint64_t claim_last;    /* the claim goes on to here */
-  uint32_t tries;         /* of the claim */
+  uint64_t until;        /* tm__now_coarse() to leave at, 0: never */
+  uint64_t deadline;     /* tm__now() at which the item is over, 0: none */
+  int depth;             /* on its thread, from 1 */
+  uint64_t claim_last;   /* the claim goes on to here */
+  uint32_t tries;        /* of the claim */
   tm__buf out;
   tm__keys keys;
 } tm__piece;

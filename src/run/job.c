@@ -10,8 +10,8 @@
 #include "run/runtime.h"
 
 const char *tm__kind_name(int kind) {
-  static const char *const names[] = {"task",      "task",      "worker_died",
-                                      "timeout",   "cancelled", "interrupted",
+  static const char *const names[] = {"task",    "task",      "worker_died",
+                                      "timeout", "cancelled", "interrupted",
                                       "send"};
   return kind > 0 && kind <= TM__FAIL_SEND ? names[kind] : "task";
 }
@@ -246,8 +246,8 @@ bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
   return true;
 }
 
-void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first,
-                     uint64_t records, uint64_t count) {
+void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first, uint64_t records,
+                     uint64_t count) {
   if (m) {
     m->first = first;
     m->count = records;
@@ -266,9 +266,8 @@ static tm__msg *spare_failure(tm__job *job, uint64_t item, int kind) {
   static const char text[] = "not enough memory for the result";
   tm__spare *s = &job->spares[job->nslots ? item % job->nslots : 0];
   _Static_assert(TM__RECORD_HEAD + sizeof text <= sizeof s->bytes, "it fits");
-  tm__record r = {.tag = TM__REC_CORE,
-                  .kind = (unsigned char)kind,
-                  .len = sizeof text - 1};
+  tm__record r = {
+      .tag = TM__REC_CORE, .kind = (unsigned char)kind, .len = sizeof text - 1};
   tm__record_write(s->bytes, r);
   memcpy(s->bytes + TM__RECORD_HEAD, text, sizeof text - 1);
   s->msg.len = TM__RECORD_HEAD + sizeof text - 1;
@@ -294,8 +293,7 @@ void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
 void tm__job_leave(tm__job *job, uint64_t first, uint64_t last,
                    uint32_t tries) {
   if (first >= last) return;
-  if (!tm__job_skips(job, first) &&
-      tm__job_give_back(job, first, last, tries))
+  if (!tm__job_skips(job, first) && tm__job_give_back(job, first, last, tries))
     return;
   for (; first < last && !tm__job_skips(job, first); first++)
     tm__job_publish_failure(job, first, TM__FAIL_TASK,

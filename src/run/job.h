@@ -97,17 +97,17 @@ typedef struct tm__items {
 
 /* What the caller asked for. Zero everywhere is the default. */
 typedef struct tm__spec {
-  char name[64];      /* of the task, for errors */
-  uint64_t chunk;     /* items a claim; 0: measured */
-  uint64_t timeout;   /* ns an item; 0: none */
-  uint32_t retries;   /* after death or timeout */
-  bool collect;       /* keep going after a failure */
-  bool spread;        /* an item is a tuple of arguments */
-  bool all;           /* keep all values that the task returns */
-  bool out;           /* results go into an array; their records are empty */
+  char name[64];    /* of the task, for errors */
+  uint64_t chunk;   /* items a claim; 0: measured */
+  uint64_t timeout; /* ns an item; 0: none */
+  uint32_t retries; /* after death or timeout */
+  bool collect;     /* keep going after a failure */
+  bool spread;      /* an item is a tuple of arguments */
+  bool all;         /* keep all values that the task returns */
+  bool out;         /* results go into an array; their records are empty */
   bool seeded;
   int64_t seed;
-  uint64_t window;    /* > 0: a stream that runs at most so far ahead */
+  uint64_t window; /* > 0: a stream that runs at most so far ahead */
 } tm__spec;
 
 /* A slot: the results that begin at this item, and in a stream the item. */
@@ -140,30 +140,30 @@ struct tm__job {
   tm__pool *pool;
   tm__spec spec;
   tm__items items;
-  tm__msg *code; /* task and arguments common to all items; may be NULL */
+  tm__msg *code;  /* task and arguments common to all items; may be NULL */
   uint64_t owner; /* uid of the state that will read the results */
-  void *user;    /* the guest's own */
+  void *user;     /* the guest's own */
   struct tm__batch *batch; /* a kernel in the place of code; owned, or NULL */
   tm__slot *slots;
-  tm__slot one;  /* the slots of a job of one item */
+  tm__slot one; /* the slots of a job of one item */
   uint64_t nslots;
-  tm__spare *spares; /* of a stream: as many as slots */
+  tm__spare *spares;         /* of a stream: as many as slots */
   tm__inbox *inbox;          /* told when done; may be NULL */
   struct tm__job *next_done; /* in the inbox */
   struct tm__job *sibling;   /* in tm__piece.children; its thread's */
   struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
   bool queued;                               /* its lock */
-  bool watched; /* counted in pool->timed; set before it is submitted */
-  tm__again *again;                          /* its lock */
-  bool stopped;                              /* its lock */
+  bool watched;     /* counted in pool->timed; set before it is submitted */
+  tm__again *again; /* its lock */
+  bool stopped;     /* its lock */
 
   /* Claims. Written by workers: kept off the lines above. */
   char pad1[64];
   _Atomic uint64_t next;
   _Atomic uint64_t limit;
-  _Atomic uint64_t fail_at;  /* lowest failed item in raise mode */
-  _Atomic uint32_t nagain;   /* length of again */
-  _Atomic uint32_t closed;   /* limit is final */
+  _Atomic uint64_t fail_at;   /* lowest failed item in raise mode */
+  _Atomic uint32_t nagain;    /* length of again */
+  _Atomic uint32_t closed;    /* limit is final */
   _Atomic uint32_t cancelled; /* 0, or the enum tm__kind that says why */
 
   char pad2[64];
@@ -174,7 +174,7 @@ struct tm__job {
   _Atomic uint32_t waiters;
   _Atomic uint32_t resting; /* workers that sleep with it prepared */
   _Atomic uint32_t lost;    /* an abandoned worker may still read items */
-  _Atomic uint32_t tick; /* futex: grows with what waiters wait for */
+  _Atomic uint32_t tick;    /* futex: grows with what waiters wait for */
 };
 
 /*
@@ -207,13 +207,12 @@ bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
 
 /* Leaves items of a claim that the caller will not run: they are given back
    or, as the case may be, skipped, or failed for want of memory. */
-void tm__job_leave(tm__job *job, uint64_t first, uint64_t last,
-                   uint32_t tries);
+void tm__job_leave(tm__job *job, uint64_t first, uint64_t last, uint32_t tries);
 
 /* Publishes the records of items [first, first + records) (m may be NULL
    when there are none) and settles `count` >= records items. */
-void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first,
-                     uint64_t records, uint64_t count);
+void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first, uint64_t records,
+                     uint64_t count);
 
 /* Publishes a failure with a text for one item. */
 void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,

@@ -26,9 +26,9 @@ static const char *skip_space(const char *s) { return s + strspn(s, " \t"); }
 
 /* "sum f64", "f64[3]". */
 static int parse_reduce(tm__reduce *r, const tm_kernel *k, tm_error *e) {
-  static const char *const words[] = {
-      [TM__REDUCE_SUM] = "sum", [TM__REDUCE_MIN] = "min",
-      [TM__REDUCE_MAX] = "max"};
+  static const char *const words[] = {[TM__REDUCE_SUM] = "sum",
+                                      [TM__REDUCE_MIN] = "min",
+                                      [TM__REDUCE_MAX] = "max"};
   static const char wrong[] =
       "reduce must be like \"sum f64\", \"min i64\", \"max f64[3]\", or "
       "\"f64[3]\" with a function to combine";
@@ -253,8 +253,8 @@ static int open_locked(tm__kernels *ks, const char *path, tm__library **out,
   return TM_OK;
 }
 
-int tm__kernels_open(tm__kernels *ks, const char *path,
-                     const tm__library **out, tm_error *e) {
+int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
+                     tm_error *e) {
   tm__library *library;
   pthread_mutex_lock(&ks->lock);
   int status = open_locked(ks, path, &library, e);

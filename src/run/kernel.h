@@ -77,8 +77,8 @@ int tm__kernels_define(tm__kernels *ks, const char *path,
 
 /* Loads a library, once. path is given to dlopen as it is. TM_ESYS when it
    does not load, TM_EINVAL when it is not one of kernels. */
-int tm__kernels_open(tm__kernels *ks, const char *path,
-                     const tm__library **out, tm_error *e);
+int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
+                     tm_error *e);
 
 /* A kernel by its library's path ("" or NULL: the host's) and name; NULL when
    there is none. Does not load anything. */

@@ -23,8 +23,7 @@ static uint64_t earliest_deadline(const tm__worker *w) {
 /* An empty place that is to be filled; answers when to look again. In a pool
    that is closed it may be one that a join has passed. */
 static uint64_t fill_place(tm__pool *pool, int index, uint64_t now) {
-  if (!pool->missing || tm__pool_state_of(pool) != TM__OPEN)
-    return UINT64_MAX;
+  if (!pool->missing || tm__pool_state_of(pool) != TM__OPEN) return UINT64_MAX;
   pool->missing--;
   atomic_fetch_sub(&pool->timed, 1);
   tm__pool_replace(pool, index);

@@ -36,8 +36,7 @@ static int start_workers(tm__pool *pool, tm_error *e) {
 static void pool_free(tm__pool *pool) {
   tm_runtime *rt = pool->rt;
   tm__monitor_forget(&rt->monitor, pool);
-  for (int i = 0; i < pool->nworkers; i++)
-    tm__worker_free(pool->workers[i]);
+  for (int i = 0; i < pool->nworkers; i++) tm__worker_free(pool->workers[i]);
   tm__free(pool->mem, pool->workers);
   tm__region_free(pool->region);
   if (pool->guest_user && pool->guest->dispose)
@@ -183,8 +182,8 @@ static bool accepts(tm__pool *pool) {
 
 int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
   if (job->spec.timeout && !tm__job_done(job)) {
-    int status = tm__monitor_watch(&pool->rt->monitor, pool,
-                                   job->spec.timeout, e);
+    int status =
+        tm__monitor_watch(&pool->rt->monitor, pool, job->spec.timeout, e);
     if (status) return status;
     job->watched = true;
   }
@@ -196,9 +195,8 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
   if (!taken) {
     tm__job_stop(job, TM__FAIL_CANCELLED);
     return tm__fail(e, TM_ECLOSED, "the pool is closed%s",
-                    tm__pool_state_of(pool) == TM__TERMINATED
-                        ? " (terminated)"
-                        : "");
+                    tm__pool_state_of(pool) == TM__TERMINATED ? " (terminated)"
+                                                              : "");
   }
   tm__worker_adopt(job);
   if (!pool->kind->runs_in_caller) wake(pool, unclaimed(job));

@@ -62,7 +62,7 @@ struct tm__pool {
   pthread_mutex_t lock; /* guards what follows, and again in jobs */
   _Atomic int state;    /* read without it too */
   bool broken;
-  tm_error fault; /* written once, before broken */
+  tm_error fault;       /* written once, before broken */
   tm__job *head, *tail; /* the queue; a reference to each */
 
   _Atomic uint32_t epoch; /* futex: grows when there may be work */
@@ -72,7 +72,7 @@ struct tm__pool {
   struct tm__pool *retired_next; /* in the runtime; its lock */
   struct tm__pool *watched_next; /* in the monitor; its lock */
   bool watched;
-  uint64_t shortest; /* ns: the shortest time limit seen; monitor.lock */
+  uint64_t shortest;      /* ns: the shortest time limit seen; monitor.lock */
   _Atomic uint32_t timed; /* jobs with a time limit that are not done, and
                              places that are missing */
 };

@@ -72,8 +72,7 @@ static uint32_t fingerprint(const tm__call *c) {
   uint64_t h = 1;
   for (int i = 0; i < s->count; i++) {
     uint64_t x = s->params[i].array ? (uint64_t)c->args[i].n
-                 : s->params[i].dtype == TM_F64 ||
-                           s->params[i].dtype == TM_F32
+                 : s->params[i].dtype == TM_F64 || s->params[i].dtype == TM_F32
                      ? 0
                      : (uint64_t)c->args[i].i;
     h = (h ^ x) * 0x9fb21c651e98df25u;
@@ -108,10 +107,10 @@ typedef struct caller {
   tm__call *call;
   tm__work work;
   pacer pace;
-  int64_t chunk;   /* units; 0: measured */
-  uint64_t spent;  /* ns of own chunks that were measured */
-  int64_t done;    /* units in them */
-  uint32_t woken;  /* sleepers */
+  int64_t chunk;  /* units; 0: measured */
+  uint64_t spent; /* ns of own chunks that were measured */
+  int64_t done;   /* units in them */
+  uint32_t woken; /* sleepers */
 } caller;
 
 static void measure(caller *me, int64_t units) {
@@ -171,8 +170,7 @@ static bool claim(tm__region *r, const pacer *pace, int64_t limit,
   int64_t size = chunk;
   if (!chunk) {
     /* relaxed: claims order nothing, the gate does */
-    int64_t left =
-        limit - atomic_load_explicit(&r->next, memory_order_relaxed);
+    int64_t left = limit - atomic_load_explicit(&r->next, memory_order_relaxed);
     if (left <= 0) return false;
     size = pacer_size(pace, left, r->pool->nworkers);
   }
@@ -184,9 +182,9 @@ static bool claim(tm__region *r, const pacer *pace, int64_t limit,
 
 /* Nothing more is claimed. */
 static void drain(tm__region *r) {
-  atomic_store_explicit(
-      &r->next, atomic_load_explicit(&r->limit, memory_order_relaxed),
-      memory_order_relaxed);
+  atomic_store_explicit(&r->next,
+                        atomic_load_explicit(&r->limit, memory_order_relaxed),
+                        memory_order_relaxed);
 }
 
 static void work_together(caller *me) {
@@ -221,8 +219,8 @@ static int64_t work_alone(caller *me) {
   if (units && me->pace.each * (double)units < SHARE_NS)
     me->pace.last = (double)units;
   while (next < units && !worth_sharing(me, units - next)) {
-    int64_t size = me->chunk ? me->chunk
-                             : pacer_size(&me->pace, units - next, 1);
+    int64_t size =
+        me->chunk ? me->chunk : pacer_size(&me->pace, units - next, 1);
     if (size > units - next) size = units - next;
     tm__work_run(&me->work, next, next + size);
     if (tm__work_over(&me->work)) return units;
@@ -275,8 +273,8 @@ static void sleep_until_left(caller *me) {
 static void join_all(caller *me) {
   tm__region *r = me->region;
   /* acquire: what those who left already have written */
-  uint32_t gate = atomic_fetch_and_explicit(&r->gate, ~TM__GATE_OPEN,
-                                            memory_order_acquire);
+  uint32_t gate =
+      atomic_fetch_and_explicit(&r->gate, ~TM__GATE_OPEN, memory_order_acquire);
   if (all_left(gate)) return;
   if (!spin_until_left(r)) sleep_until_left(me);
 }
@@ -314,8 +312,7 @@ static int64_t chunk_units(const tm__call *c, int64_t items) {
 
 static void do_units(caller *me, double each) {
   bool together = me->region && me->call->units > 1 &&
-                  (me->chunk ||
-                   each * (double)me->call->units >= SHARE_NS);
+                  (me->chunk || each * (double)me->call->units >= SHARE_NS);
   int64_t next = together ? 0 : work_alone(me);
   if (next == me->call->units) return;
   publish(me, next);
@@ -323,8 +320,7 @@ static void do_units(caller *me, double each) {
   join_all(me);
 }
 
-void tm__region_run(tm__pool *pool, tm__call *c,
-                    const tm__region_options *o) {
+void tm__region_run(tm__pool *pool, tm__call *c, const tm__region_options *o) {
   uint32_t print = fingerprint(c);
   double each = prior(c, print) * (double)c->unit;
   caller me;
@@ -336,15 +332,13 @@ void tm__region_run(tm__pool *pool, tm__call *c,
   me.spent = 0;
   me.done = 0;
   me.woken = 0;
-  bool able = tm__work_begin(&me.work, c, 0,
-                             me.region ? pool->nworkers : 1);
+  bool able = tm__work_begin(&me.work, c, 0, me.region ? pool->nworkers : 1);
   me.work.poll = o->poll;
   me.work.poll_argument = o->poll_argument;
   if (able && !tm__work_over(&me.work)) do_units(&me, each);
   tm__work_end(&me.work);
   if (me.done)
-    set_prior(c, print,
-              (double)me.spent / (double)me.done / (double)c->unit);
+    set_prior(c, print, (double)me.spent / (double)me.done / (double)c->unit);
   if (me.region) /* release: the next caller may write */
     atomic_store_explicit(&me.region->busy, 0, memory_order_release);
 }
@@ -394,9 +388,9 @@ bool tm__region_join(tm__region *r, tm__worker *w) {
       &r->gate, &gate, gate + 1, memory_order_acquire, memory_order_relaxed));
   work_joined(r, (int)tm__gate_joined(gate) + 1);
   /* release: what our items wrote is the caller's to read */
-  gate = atomic_fetch_add_explicit(&r->gate, TM__GATE_LEFT,
-                                   memory_order_release) +
-         TM__GATE_LEFT;
+  gate =
+      atomic_fetch_add_explicit(&r->gate, TM__GATE_LEFT, memory_order_release) +
+      TM__GATE_LEFT;
   if ((gate & TM__GATE_WAITING) && all_left(gate))
     tm__futex_wake(&r->gate, 1, false);
   return true;

@@ -44,8 +44,8 @@ struct tm__region {
   _Atomic uint32_t gate; /* futex */
   _Atomic int32_t cpu;   /* of the caller: a worker pinned there stays away */
   tm__call *call;
-  int64_t chunk; /* units a claim; 0: measured */
-  double each;   /* what the caller knows: ns a unit; 0: nothing */
+  int64_t chunk;         /* units a claim; 0: measured */
+  double each;           /* what the caller knows: ns a unit; 0: nothing */
   _Atomic int64_t next;  /* the next unit to claim */
   _Atomic int64_t limit; /* its end: units of the call */
   char pad[16];
@@ -61,8 +61,8 @@ void tm__region_free(tm__region *r);
 
 /* What a caller wants of a region. */
 typedef struct tm__region_options {
-  int64_t chunk;     /* items a claim; 0: measured */
-  tm__poll_fn poll;  /* asked between chunks, on the caller's thread */
+  int64_t chunk;    /* items a claim; 0: measured */
+  tm__poll_fn poll; /* asked between chunks, on the caller's thread */
   void *poll_argument;
 } tm__region_options;
 

@@ -142,8 +142,7 @@ int tm_interrupt(tm_runtime *rt, int request) {
   return atomic_exchange(&rt->interrupted, request != 0);
 }
 
-int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel,
-                       tm_error *e) {
+int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel, tm_error *e) {
   if (!rt || !kernel)
     return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
   return tm__kernels_add(&rt->kernels, kernel, e);

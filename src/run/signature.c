@@ -159,8 +159,8 @@ static int parse_param(parser *p, tm__param *param) {
   for (const tm__param *other = s->params; other < param; other++)
     if (strcmp(other->name, param->name) == 0)
       return tm__fail(p->e, TM_EINVAL,
-                      "signature \"%s\": two arguments are named '%s'",
-                      p->text, param->name);
+                      "signature \"%s\": two arguments are named '%s'", p->text,
+                      param->name);
   return TM_OK;
 }
 
@@ -169,8 +169,7 @@ static int parse_list(parser *p) {
   skip_space(p);
   if (!*p->at) return TM_OK;
   do {
-    if (s->count == TM__PARAM_LIMIT)
-      return expected(p, "at most 64 arguments");
+    if (s->count == TM__PARAM_LIMIT) return expected(p, "at most 64 arguments");
     int status = parse_param(p, &s->params[s->count]);
     if (status) return status;
     s->count++;
@@ -194,9 +193,9 @@ static void link_scalars(tm__signature *s) {
 static int allocate(tm__signature *s, const char *text, tm_error *e) {
   size_t len = strlen(text), most = len / 2 + 1;
   s->text = tm__alloc(s->mem, len + 1);
-  s->params = tm__calloc(s->mem, most < TM__PARAM_LIMIT ? most
-                                                        : TM__PARAM_LIMIT,
-                         sizeof *s->params);
+  s->params =
+      tm__calloc(s->mem, most < TM__PARAM_LIMIT ? most : TM__PARAM_LIMIT,
+                 sizeof *s->params);
   s->names = tm__calloc(s->mem, most, sizeof *s->names);
   if (!s->text || !s->params || !s->names)
     return tm__fail(e, TM_ENOMEM, "not enough memory for a signature");
@@ -252,11 +251,11 @@ static const char *param_text(const tm__signature *s, const tm__param *p,
     const char *comma = i ? "," : "";
     int more = 0;
     if (d->kind == TM__DIM_NUMBER)
-      more = snprintf(out + n, WORDS - n, "%s%lld", comma,
-                      (long long)d->offset);
+      more =
+          snprintf(out + n, WORDS - n, "%s%lld", comma, (long long)d->offset);
     else if (d->kind == TM__DIM_NAME && d->offset)
-      more = snprintf(out + n, WORDS - n, "%s%s%+lld", comma,
-                      s->names[d->name], (long long)d->offset);
+      more = snprintf(out + n, WORDS - n, "%s%s%+lld", comma, s->names[d->name],
+                      (long long)d->offset);
     else
       more = snprintf(out + n, WORDS - n, "%s%s", comma,
                       d->kind == TM__DIM_NAME    ? s->names[d->name]
@@ -298,8 +297,7 @@ static const char *who(const checker *c, int i, char out[WORDS]) {
 static int wrong_type(const checker *c, int i, const tm__value *v) {
   char head[WORDS], want[WORDS], got[WORDS];
   return tm__fail(c->e, TM_EINVAL, "%s must be %s (got %s)", who(c, i, head),
-                  param_text(c->s, &c->s->params[i], want),
-                  value_text(v, got));
+                  param_text(c->s, &c->s->params[i], want), value_text(v, got));
 }
 
 /* A float that is a whole number counts as one, as it does for Lua. */
@@ -361,9 +359,8 @@ static int wrong_extent(const checker *c, int i, int k, const tm__value *v,
   }
   return tm__fail(c->e, TM_EINVAL,
                   "%s must be %s, with extent %d %s%lld (got %s%s)",
-                  who(c, i, head),
-                  param_text(c->s, &c->s->params[i], text), k + 1,
-                  from == -2 ? "at least " : "", (long long)want,
+                  who(c, i, head), param_text(c->s, &c->s->params[i], text),
+                  k + 1, from == -2 ? "at least " : "", (long long)want,
                   value_text(v, got), source);
 }
 

@@ -88,8 +88,8 @@ void tm__worker_rise(tm__worker *w) {
 static bool room_for_prepared(tm__worker *w) {
   if (w->nprepared < w->cap_prepared) return true;
   int cap = w->cap_prepared * 2 + 4;
-  tm__prepared *list = tm__realloc(w->pool->mem, w->prepared,
-                                   (size_t)cap * sizeof *list);
+  tm__prepared *list =
+      tm__realloc(w->pool->mem, w->prepared, (size_t)cap * sizeof *list);
   if (!list) return false;
   w->prepared = list;
   w->cap_prepared = cap;
@@ -255,9 +255,8 @@ static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
 /* One claim; false when the worker was abandoned or nothing moved. */
 static bool run_claim(tm__worker *w, tm__job *job, void *context,
                       const tm__claim *claim) {
-  uint64_t step = job->spec.timeout || job->spec.retries
-                      ? 1
-                      : claim->last - claim->first;
+  uint64_t step =
+      job->spec.timeout || job->spec.retries ? 1 : claim->last - claim->first;
   for (uint64_t i = claim->first; i < claim->last;) {
     uint64_t next = run_piece(w, job, context, claim, i, i + step);
     if (next == UINT64_MAX) return false;
@@ -273,16 +272,14 @@ static bool run_claim(tm__worker *w, tm__job *job, void *context,
   return true;
 }
 
-static void fail_claim(tm__job *job, const tm__claim *claim,
-                       const char *text) {
+static void fail_claim(tm__job *job, const tm__claim *claim, const char *text) {
   for (uint64_t i = claim->first; i < claim->last; i++)
     tm__job_publish_failure(job, i, TM__FAIL_TASK, text);
 }
 
 /* How many items may be claimed: by the pacer, and by what the worker has
    left before it is renewed. */
-static uint64_t claim_size(tm__worker *w, const tm__job *job,
-                           const pacer *p) {
+static uint64_t claim_size(tm__worker *w, const tm__job *job, const pacer *p) {
   uint64_t most = job->spec.chunk ? job->spec.chunk : p->count;
   uint64_t limit = w->pool->max_items;
   if (limit && limit - w->items < most) most = limit - w->items;
@@ -307,8 +304,8 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
   tm__claim claim;
   void *context = NULL;
   while (!tm__worker_must_unwind() && !(w->until && tm__now() >= w->until) &&
-         tm__job_claim(job, claim_size(w, job, &pacing),
-                       w->pool->nworkers, &claim)) {
+         tm__job_claim(job, claim_size(w, job, &pacing), w->pool->nworkers,
+                       &claim)) {
     uint64_t began = job->spec.chunk ? 0 : tm__now();
     if (!context) context = prepare(w, job);
     if (!context) {
@@ -324,8 +321,7 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
       if (!renew(w)) return;
     }
   }
-  if (context && tm__job_exhausted(job) && !job->spec.retries)
-    forget(w, job);
+  if (context && tm__job_exhausted(job) && !job->spec.retries) forget(w, job);
 }
 
 /* An inline worker has a thread while it runs something. */
@@ -361,8 +357,7 @@ int tm__worker_unwind(tm__worker *w, int *kind) {
   for (tm__piece *p = innermost; p; p = p->below) {
     uint32_t why = atomic_load(&p->job->cancelled);
     if (!why && atomic_load(&p->worker->abandoned)) why = TM__FAIL_TIMEOUT;
-    if (!why && p->deadline && tm__now() >= p->deadline)
-      why = TM__FAIL_TIMEOUT;
+    if (!why && p->deadline && tm__now() >= p->deadline) why = TM__FAIL_TIMEOUT;
     if (why) {
       depth = p->depth;
       *kind = (int)why;
@@ -396,8 +391,7 @@ static void abandon_piece(tm__worker *w, tm__piece *p) {
   if (p->tries < job->spec.retries &&
       tm__job_give_back(job, stuck, stuck + 1, p->tries + 1))
     return;
-  tm__job_publish_failure(job, stuck, why ? (int)why : TM__FAIL_TIMEOUT,
-                          text);
+  tm__job_publish_failure(job, stuck, why ? (int)why : TM__FAIL_TIMEOUT, text);
 }
 
 void tm__worker_abandon(tm__worker *w) {

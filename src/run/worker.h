@@ -27,22 +27,22 @@ typedef struct tm__prepared {
 
 struct tm__worker {
   tm__pool *pool;
-  int index;    /* 0 .. workers - 1 */
+  int index;       /* 0 .. workers - 1 */
   _Atomic int cpu; /* that it is pinned to, or -1 */
-  uint64_t uid; /* of its state */
-  void *state;  /* the guest's; NULL before open and after close */
+  uint64_t uid;    /* of its state */
+  void *state;     /* the guest's; NULL before open and after close */
   tm__prepared *prepared;
   int nprepared, cap_prepared;
   uint64_t items; /* run since the state was opened */
   uint64_t until; /* tm__now() at which to leave a job; 0: when it is used up */
 
-  bool short_of_memory;  /* for a state: to be tried again */
+  bool short_of_memory; /* for a state: to be tried again */
   pthread_t thread;
-  pthread_mutex_t lock; /* guards what follows */
-  tm__piece *piece;     /* the innermost that runs */
-  tm__job *waiting;     /* whose tick the thread sleeps on, or may soon */
-  bool alive;           /* thread may be signalled */
-  bool opening;         /* runs the initializer */
+  pthread_mutex_t lock;    /* guards what follows */
+  tm__piece *piece;        /* the innermost that runs */
+  tm__job *waiting;        /* whose tick the thread sleeps on, or may soon */
+  bool alive;              /* thread may be signalled */
+  bool opening;            /* runs the initializer */
   _Atomic bool abandoned;  /* read by its own thread without the lock */
   uint64_t expired;        /* tm__now() when the monitor first saw it late */
   _Atomic uint32_t exited; /* 1 when the thread is about to end; lock */

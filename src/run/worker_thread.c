@@ -222,13 +222,12 @@ static int start(tm__worker *w, tm_error *e) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error == 0) return TM_OK;
   atomic_fetch_sub(&w->pool->rt->awake, 1);
-  return tm__fail(e, TM_ESYS, "cannot start worker thread %d: %s",
-                  w->index + 1, "the system has no more threads");
+  return tm__fail(e, TM_ESYS, "cannot start worker thread %d: %s", w->index + 1,
+                  "the system has no more threads");
 }
 
 static void interrupt(tm__worker *w) {
-  if (w->pool->rt->flags & TM_USE_SIGNALS)
-    pthread_kill(w->thread, TM__SIGNAL);
+  if (w->pool->rt->flags & TM_USE_SIGNALS) pthread_kill(w->thread, TM__SIGNAL);
 }
 
 const tm__worker_kind tm__worker_thread = {

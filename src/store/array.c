@@ -34,8 +34,7 @@ size_t tm__dtype_size(int dtype) { return types[dtype].size; }
 
 /* Extents are checked without those that are 0 too: the strides of an empty
    array must not overflow either. */
-bool tm__array_shape(tm__array *a, int dtype, int rank,
-                     const uint64_t *shape) {
+bool tm__array_shape(tm__array *a, int dtype, int rank, const uint64_t *shape) {
   uint64_t bytes = types[dtype].size;
   bool fits = true;
   a->dtype = (uint8_t)dtype;
@@ -97,20 +96,18 @@ void tm__array_get(const tm__array *a, uint64_t i, tm__element *out) {
   const unsigned char *at = a->data;
   *out = (tm__element){0};
   switch (a->dtype) {
-    case TM__F64: out->re = ((const double *)(const void *)at)[i]; return;
-    case TM__F32:
-      out->re = (double)((const float *)(const void *)at)[i];
-      return;
-    case TM__C128:
-      out->re = ((const double *)(const void *)at)[2 * i];
-      out->im = ((const double *)(const void *)at)[2 * i + 1];
-      return;
-    default: out->integer = true;
+  case TM__F64: out->re = ((const double *)(const void *)at)[i]; return;
+  case TM__F32: out->re = (double)((const float *)(const void *)at)[i]; return;
+  case TM__C128:
+    out->re = ((const double *)(const void *)at)[2 * i];
+    out->im = ((const double *)(const void *)at)[2 * i + 1];
+    return;
+  default: out->integer = true;
   }
   switch (a->dtype) {
-    case TM__I64: out->i = ((const int64_t *)(const void *)at)[i]; break;
-    case TM__I32: out->i = ((const int32_t *)(const void *)at)[i]; break;
-    default: out->i = at[i];
+  case TM__I64: out->i = ((const int64_t *)(const void *)at)[i]; break;
+  case TM__I32: out->i = ((const int32_t *)(const void *)at)[i]; break;
+  default: out->i = at[i];
   }
 }
 
@@ -138,7 +135,7 @@ static int to_float(const tm__element *x, float *out) {
   *out = x->integer ? (float)x->i : (float)x->re;
   if (!x->integer) return TM__FITS;
   return (double)*out < BEYOND && (int64_t)*out == x->i ? TM__FITS
-                                                       : TM__INEXACT;
+                                                        : TM__INEXACT;
 }
 
 /* The bytes of an element of this type. */
@@ -191,25 +188,24 @@ static void show(const tm__element *x, char *out, size_t size) {
     snprintf(out, size, "%.14g", x->re);
 }
 
-int tm__element_fault(tm_error *e, int dtype, const tm__element *x,
-                      int fit) {
+int tm__element_fault(tm_error *e, int dtype, const tm__element *x, int fit) {
   char text[80];
   const type *t = &types[dtype];
   show(x, text, sizeof text);
   switch (fit) {
-    case TM__FRACTION:
-      return tm__fail(e, TM_EINVAL, "%s is not a whole number, as %s takes",
-                      text, t->name);
-    case TM__INEXACT:
-      return tm__fail(e, TM_EINVAL,
-                      "the integer %s would be rounded in %s", text, t->name);
-    case TM__IMAGINARY:
-      return tm__fail(e, TM_EINVAL,
-                      "%s has an imaginary part, which %s does not hold",
-                      text, t->name);
-    default:
-      return tm__fail(e, TM_EINVAL, "%s does not fit into %s (%lld to %lld)",
-                      text, t->name, (long long)t->least, (long long)t->most);
+  case TM__FRACTION:
+    return tm__fail(e, TM_EINVAL, "%s is not a whole number, as %s takes", text,
+                    t->name);
+  case TM__INEXACT:
+    return tm__fail(e, TM_EINVAL, "the integer %s would be rounded in %s", text,
+                    t->name);
+  case TM__IMAGINARY:
+    return tm__fail(e, TM_EINVAL,
+                    "%s has an imaginary part, which %s does not hold", text,
+                    t->name);
+  default:
+    return tm__fail(e, TM_EINVAL, "%s does not fit into %s (%lld to %lld)",
+                    text, t->name, (long long)t->least, (long long)t->most);
   }
 }
 

@@ -83,10 +83,10 @@ typedef struct tm__element {
 /* How a number fits a type. */
 enum tm__fit {
   TM__FITS,
-  TM__FRACTION,  /* 1.5 into an integer type */
-  TM__RANGE,     /* 300 into u8, or nan into an integer type */
-  TM__INEXACT,   /* an integer that a float type would round */
-  TM__IMAGINARY  /* an imaginary part into a real type */
+  TM__FRACTION, /* 1.5 into an integer type */
+  TM__RANGE,    /* 300 into u8, or nan into an integer type */
+  TM__INEXACT,  /* an integer that a float type would round */
+  TM__IMAGINARY /* an imaginary part into a real type */
 };
 
 /* The element at i, counted over the whole array, of which i < n. */

@@ -18,24 +18,24 @@ static int overflow(tm_error *e, const tm__array *a, const char *what) {
 
 /* ---- floats ---- */
 
-#define FLOATS(T, name)                                                      \
-  static void add_##name(T *a, uint64_t n, T x) {                            \
-    for (uint64_t i = 0; i < n; i++) a[i] += x;                              \
-  }                                                                          \
-  static void scale_##name(T *a, uint64_t n, T x) {                          \
-    for (uint64_t i = 0; i < n; i++) a[i] *= x;                              \
-  }                                                                          \
-  static void plus_##name(T *a, const T *b, uint64_t n) {                    \
-    for (uint64_t i = 0; i < n; i++) a[i] += b[i];                           \
-  }                                                                          \
-  static double least_##name(const T *a, uint64_t n, double sign) {          \
-    double least = sign * (double)a[0];                                      \
-    for (uint64_t i = 0; i < n; i++) {                                       \
-      double x = sign * (double)a[i];                                        \
-      if (x < least || x != x) least = x;                                    \
-      if (x != x) break;                                                     \
-    }                                                                        \
-    return sign * least;                                                     \
+#define FLOATS(T, name)                                                        \
+  static void add_##name(T *a, uint64_t n, T x) {                              \
+    for (uint64_t i = 0; i < n; i++) a[i] += x;                                \
+  }                                                                            \
+  static void scale_##name(T *a, uint64_t n, T x) {                            \
+    for (uint64_t i = 0; i < n; i++) a[i] *= x;                                \
+  }                                                                            \
+  static void plus_##name(T *a, const T *b, uint64_t n) {                      \
+    for (uint64_t i = 0; i < n; i++) a[i] += b[i];                             \
+  }                                                                            \
+  static double least_##name(const T *a, uint64_t n, double sign) {            \
+    double least = sign * (double)a[0];                                        \
+    for (uint64_t i = 0; i < n; i++) {                                         \
+      double x = sign * (double)a[i];                                          \
+      if (x < least || x != x) least = x;                                      \
+      if (x != x) break;                                                       \
+    }                                                                          \
+    return sign * least;                                                       \
   }
 
 FLOATS(double, f64)
@@ -60,18 +60,17 @@ static void scale_c128(double *a, uint64_t n, const tm__element *x) {
  * Leaves of the pairwise sum: EXPR of n indices i, in eight sums, so that
  * they can be formed side by side.
  */
-#define LEAF(name, T, EXPR)                                                  \
-  static double name(const void *a_, const void *b_, uint64_t from,          \
-                     uint64_t to) {                                          \
-    const T *a = a_, *b = b_;                                                \
-    double s[8] = {0};                                                       \
-    uint64_t i = from;                                                       \
-    (void)b;                                                                 \
-    for (; i + 8 <= to; i += 8)                                              \
-      for (uint64_t k = 0; k < 8; k++) s[k] += EXPR(i + k);                  \
-    for (; i < to; i++) s[i % 8] += EXPR(i);                                 \
-    return ((s[0] + s[1]) + (s[2] + s[3])) +                                 \
-           ((s[4] + s[5]) + (s[6] + s[7]));                                  \
+#define LEAF(name, T, EXPR)                                                    \
+  static double name(const void *a_, const void *b_, uint64_t from,            \
+                     uint64_t to) {                                            \
+    const T *a = a_, *b = b_;                                                  \
+    double s[8] = {0};                                                         \
+    uint64_t i = from;                                                         \
+    (void)b;                                                                   \
+    for (; i + 8 <= to; i += 8)                                                \
+      for (uint64_t k = 0; k < 8; k++) s[k] += EXPR(i + k);                    \
+    for (; i < to; i++) s[i % 8] += EXPR(i);                                   \
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));  \
   }
 
 #define ONE(i) (double)a[i]
@@ -105,54 +104,53 @@ static double pairwise(leaf f, const void *a, const void *b, uint64_t from,
 /* ---- integers ---- */
 
 /* First whether all of it fits, then the work: an error changes nothing. */
-#define INTEGERS(T, name)                                                    \
-  static bool add_##name(T *a, uint64_t n, T x) {                            \
-    T y;                                                                     \
-    for (uint64_t i = 0; i < n; i++)                                         \
-      if (__builtin_add_overflow(a[i], x, &y)) return false;                 \
-    for (uint64_t i = 0; i < n; i++) a[i] = (T)(a[i] + x);                   \
-    return true;                                                             \
-  }                                                                          \
-  static bool scale_##name(T *a, uint64_t n, int64_t x) {                    \
-    T y;                                                                     \
-    for (uint64_t i = 0; i < n; i++)                                         \
-      if (__builtin_mul_overflow(a[i], x, &y)) return false;                 \
-    for (uint64_t i = 0; i < n; i++) a[i] = (T)((int64_t)a[i] * x);          \
-    return true;                                                             \
-  }                                                                          \
-  static bool plus_##name(T *a, const T *b, uint64_t n) {                    \
-    T y;                                                                     \
-    for (uint64_t i = 0; i < n; i++)                                         \
-      if (__builtin_add_overflow(a[i], b[i], &y)) return false;              \
-    for (uint64_t i = 0; i < n; i++) a[i] = (T)(a[i] + b[i]);                \
-    return true;                                                             \
-  }                                                                          \
-  static bool sum_##name(const T *a, uint64_t n, int64_t *out) {             \
-    int64_t sum = 0;                                                         \
-    for (uint64_t i = 0; i < n; i++)                                         \
-      if (__builtin_add_overflow(sum, a[i], &sum)) return false;             \
-    *out = sum;                                                              \
-    return true;                                                             \
-  }                                                                          \
-  static bool dot_##name(const T *a, const T *b, uint64_t n,                 \
-                         int64_t *out) {                                     \
-    int64_t sum = 0, x;                                                      \
-    for (uint64_t i = 0; i < n; i++)                                         \
-      if (__builtin_mul_overflow(a[i], b[i], &x) ||                          \
-          __builtin_add_overflow(sum, x, &sum))                              \
-        return false;                                                        \
-    *out = sum;                                                              \
-    return true;                                                             \
-  }                                                                          \
-  static int64_t min_##name(const T *a, uint64_t n) {                        \
-    T x = a[0];                                                              \
-    for (uint64_t i = 0; i < n; i++) x = a[i] < x ? a[i] : x;                \
-    return x;                                                                \
-  }                                                                          \
-  static int64_t max_##name(const T *a, uint64_t n) {                        \
-    T x = a[0];                                                              \
-    for (uint64_t i = 0; i < n; i++) x = a[i] > x ? a[i] : x;                \
-    return x;                                                                \
+#define INTEGERS(T, name)                                                      \
+  static bool add_##name(T *a, uint64_t n, T x) {                              \
+    T y;                                                                       \
+    for (uint64_t i = 0; i < n; i++)                                           \
+      if (__builtin_add_overflow(a[i], x, &y)) return false;                   \
+    for (uint64_t i = 0; i < n; i++) a[i] = (T)(a[i] + x);                     \
+    return true;                                                               \
+  }                                                                            \
+  static bool scale_##name(T *a, uint64_t n, int64_t x) {                      \
+    T y;                                                                       \
+    for (uint64_t i = 0; i < n; i++)                                           \
+      if (__builtin_mul_overflow(a[i], x, &y)) return false;                   \
+    for (uint64_t i = 0; i < n; i++) a[i] = (T)((int64_t)a[i] * x);            \
+    return true;                                                               \
+  }                                                                            \
+  static bool plus_##name(T *a, const T *b, uint64_t n) {                      \
+    T y;                                                                       \
+    for (uint64_t i = 0; i < n; i++)                                           \
+      if (__builtin_add_overflow(a[i], b[i], &y)) return false;                \
+    for (uint64_t i = 0; i < n; i++) a[i] = (T)(a[i] + b[i]);                  \
+    return true;                                                               \
+  }                                                                            \
+  static bool sum_##name(const T *a, uint64_t n, int64_t *out) {               \
+    int64_t sum = 0;                                                           \
+    for (uint64_t i = 0; i < n; i++)                                           \
+      if (__builtin_add_overflow(sum, a[i], &sum)) return false;               \
+    *out = sum;                                                                \
+    return true;                                                               \
+  }                                                                            \
+  static bool dot_##name(const T *a, const T *b, uint64_t n, int64_t *out) {   \
+    int64_t sum = 0, x;                                                        \
+    for (uint64_t i = 0; i < n; i++)                                           \
+      if (__builtin_mul_overflow(a[i], b[i], &x) ||                            \
+          __builtin_add_overflow(sum, x, &sum))                                \
+        return false;                                                          \
+    *out = sum;                                                                \
+    return true;                                                               \
+  }                                                                            \
+  static int64_t min_##name(const T *a, uint64_t n) {                          \
+    T x = a[0];                                                                \
+    for (uint64_t i = 0; i < n; i++) x = a[i] < x ? a[i] : x;                  \
+    return x;                                                                  \
+  }                                                                            \
+  static int64_t max_##name(const T *a, uint64_t n) {                          \
+    T x = a[0];                                                                \
+    for (uint64_t i = 0; i < n; i++) x = a[i] > x ? a[i] : x;                  \
+    return x;                                                                  \
   }
 
 INTEGERS(int64_t, i64)
@@ -178,14 +176,12 @@ int tm__array_add(const tm__array *a, const tm__element *given, tm_error *e) {
   int status = convert(a, given, &x, e);
   if (status) return status;
   switch (a->dtype) {
-    case TM__F64: add_f64(CAST(double, a), a->n, x.re); break;
-    case TM__F32: add_f32(CAST(float, a), a->n, (float)x.re); break;
-    case TM__C128: add_c128(CAST(double, a), a->n, &x); break;
-    case TM__I64: fits = add_i64(CAST(int64_t, a), a->n, x.i); break;
-    case TM__I32:
-      fits = add_i32(CAST(int32_t, a), a->n, (int32_t)x.i);
-      break;
-    default: fits = add_u8(CAST(uint8_t, a), a->n, (uint8_t)x.i);
+  case TM__F64: add_f64(CAST(double, a), a->n, x.re); break;
+  case TM__F32: add_f32(CAST(float, a), a->n, (float)x.re); break;
+  case TM__C128: add_c128(CAST(double, a), a->n, &x); break;
+  case TM__I64: fits = add_i64(CAST(int64_t, a), a->n, x.i); break;
+  case TM__I32: fits = add_i32(CAST(int32_t, a), a->n, (int32_t)x.i); break;
+  default: fits = add_u8(CAST(uint8_t, a), a->n, (uint8_t)x.i);
   }
   return fits ? TM_OK : overflow(e, a, "a sum");
 }
@@ -202,19 +198,18 @@ static int factor(const tm__array *a, const tm__element *given,
                   tm__dtype_name(a->dtype));
 }
 
-int tm__array_scale(const tm__array *a, const tm__element *given,
-                    tm_error *e) {
+int tm__array_scale(const tm__array *a, const tm__element *given, tm_error *e) {
   tm__element x;
   bool fits = true;
   int status = factor(a, given, &x, e);
   if (status) return status;
   switch (a->dtype) {
-    case TM__F64: scale_f64(CAST(double, a), a->n, x.re); break;
-    case TM__F32: scale_f32(CAST(float, a), a->n, (float)x.re); break;
-    case TM__C128: scale_c128(CAST(double, a), a->n, &x); break;
-    case TM__I64: fits = scale_i64(CAST(int64_t, a), a->n, x.i); break;
-    case TM__I32: fits = scale_i32(CAST(int32_t, a), a->n, x.i); break;
-    default: fits = scale_u8(CAST(uint8_t, a), a->n, x.i);
+  case TM__F64: scale_f64(CAST(double, a), a->n, x.re); break;
+  case TM__F32: scale_f32(CAST(float, a), a->n, (float)x.re); break;
+  case TM__C128: scale_c128(CAST(double, a), a->n, &x); break;
+  case TM__I64: fits = scale_i64(CAST(int64_t, a), a->n, x.i); break;
+  case TM__I32: fits = scale_i32(CAST(int32_t, a), a->n, x.i); break;
+  default: fits = scale_u8(CAST(uint8_t, a), a->n, x.i);
   }
   return fits ? TM_OK : overflow(e, a, "a product");
 }
@@ -223,12 +218,12 @@ int tm__array_plus(const tm__array *a, const tm__array *b, tm_error *e) {
   bool fits = true;
   uint64_t n = a->n;
   switch (a->dtype) {
-    case TM__F64: plus_f64(CAST(double, a), CAST(double, b), n); break;
-    case TM__F32: plus_f32(CAST(float, a), CAST(float, b), n); break;
-    case TM__C128: plus_f64(CAST(double, a), CAST(double, b), 2 * n); break;
-    case TM__I64: fits = plus_i64(CAST(int64_t, a), CAST(int64_t, b), n); break;
-    case TM__I32: fits = plus_i32(CAST(int32_t, a), CAST(int32_t, b), n); break;
-    default: fits = plus_u8(CAST(uint8_t, a), CAST(uint8_t, b), n);
+  case TM__F64: plus_f64(CAST(double, a), CAST(double, b), n); break;
+  case TM__F32: plus_f32(CAST(float, a), CAST(float, b), n); break;
+  case TM__C128: plus_f64(CAST(double, a), CAST(double, b), 2 * n); break;
+  case TM__I64: fits = plus_i64(CAST(int64_t, a), CAST(int64_t, b), n); break;
+  case TM__I32: fits = plus_i32(CAST(int32_t, a), CAST(int32_t, b), n); break;
+  default: fits = plus_u8(CAST(uint8_t, a), CAST(uint8_t, b), n);
   }
   return fits ? TM_OK : overflow(e, a, "a sum");
 }
@@ -239,15 +234,15 @@ int tm__array_sum(const tm__array *a, tm__element *out, tm_error *e) {
   bool fits = true;
   *out = (tm__element){.integer = false};
   switch (a->dtype) {
-    case TM__F64: out->re = pairwise(sum_f64, d, d, 0, n); return TM_OK;
-    case TM__F32: out->re = pairwise(sum_f32, d, d, 0, n); return TM_OK;
-    case TM__C128:
-      out->re = pairwise(sum_re, d, d, 0, n);
-      out->im = pairwise(sum_im, d, d, 0, n);
-      return TM_OK;
-    case TM__I64: fits = sum_i64(d, n, &out->i); break;
-    case TM__I32: fits = sum_i32(d, n, &out->i); break;
-    default: fits = sum_u8(d, n, &out->i);
+  case TM__F64: out->re = pairwise(sum_f64, d, d, 0, n); return TM_OK;
+  case TM__F32: out->re = pairwise(sum_f32, d, d, 0, n); return TM_OK;
+  case TM__C128:
+    out->re = pairwise(sum_re, d, d, 0, n);
+    out->im = pairwise(sum_im, d, d, 0, n);
+    return TM_OK;
+  case TM__I64: fits = sum_i64(d, n, &out->i); break;
+  case TM__I32: fits = sum_i32(d, n, &out->i); break;
+  default: fits = sum_u8(d, n, &out->i);
   }
   out->integer = true;
   return fits ? TM_OK : tm__fail(e, TM_EINVAL, "the sum overflows i64");
@@ -260,19 +255,18 @@ int tm__array_dot(const tm__array *a, const tm__array *b, tm__element *out,
   bool fits = true;
   *out = (tm__element){.integer = false};
   switch (a->dtype) {
-    case TM__F64: out->re = pairwise(dot_f64, d, f, 0, n); return TM_OK;
-    case TM__F32: out->re = pairwise(dot_f32, d, f, 0, n); return TM_OK;
-    case TM__C128:
-      out->re = pairwise(dot_re, d, f, 0, n);
-      out->im = pairwise(dot_im, d, f, 0, n);
-      return TM_OK;
-    case TM__I64: fits = dot_i64(d, f, n, &out->i); break;
-    case TM__I32: fits = dot_i32(d, f, n, &out->i); break;
-    default: fits = dot_u8(d, f, n, &out->i);
+  case TM__F64: out->re = pairwise(dot_f64, d, f, 0, n); return TM_OK;
+  case TM__F32: out->re = pairwise(dot_f32, d, f, 0, n); return TM_OK;
+  case TM__C128:
+    out->re = pairwise(dot_re, d, f, 0, n);
+    out->im = pairwise(dot_im, d, f, 0, n);
+    return TM_OK;
+  case TM__I64: fits = dot_i64(d, f, n, &out->i); break;
+  case TM__I32: fits = dot_i32(d, f, n, &out->i); break;
+  default: fits = dot_u8(d, f, n, &out->i);
   }
   out->integer = true;
-  return fits ? TM_OK
-              : tm__fail(e, TM_EINVAL, "the dot product overflows i64");
+  return fits ? TM_OK : tm__fail(e, TM_EINVAL, "the dot product overflows i64");
 }
 
 static int check_order(const tm__array *a, const char *what, tm_error *e) {
@@ -289,11 +283,11 @@ int tm__array_min(const tm__array *a, tm__element *out, tm_error *e) {
   if (status) return status;
   *out = (tm__element){.integer = a->dtype != TM__F64 && a->dtype != TM__F32};
   switch (a->dtype) {
-    case TM__F64: out->re = least_f64(d, a->n, 1); break;
-    case TM__F32: out->re = least_f32(d, a->n, 1); break;
-    case TM__I64: out->i = min_i64(d, a->n); break;
-    case TM__I32: out->i = min_i32(d, a->n); break;
-    default: out->i = min_u8(d, a->n);
+  case TM__F64: out->re = least_f64(d, a->n, 1); break;
+  case TM__F32: out->re = least_f32(d, a->n, 1); break;
+  case TM__I64: out->i = min_i64(d, a->n); break;
+  case TM__I32: out->i = min_i32(d, a->n); break;
+  default: out->i = min_u8(d, a->n);
   }
   return TM_OK;
 }
@@ -304,11 +298,11 @@ int tm__array_max(const tm__array *a, tm__element *out, tm_error *e) {
   if (status) return status;
   *out = (tm__element){.integer = a->dtype != TM__F64 && a->dtype != TM__F32};
   switch (a->dtype) {
-    case TM__F64: out->re = least_f64(d, a->n, -1); break;
-    case TM__F32: out->re = least_f32(d, a->n, -1); break;
-    case TM__I64: out->i = max_i64(d, a->n); break;
-    case TM__I32: out->i = max_i32(d, a->n); break;
-    default: out->i = max_u8(d, a->n);
+  case TM__F64: out->re = least_f64(d, a->n, -1); break;
+  case TM__F32: out->re = least_f32(d, a->n, -1); break;
+  case TM__I64: out->i = max_i64(d, a->n); break;
+  case TM__I32: out->i = max_i32(d, a->n); break;
+  default: out->i = max_u8(d, a->n);
   }
   return TM_OK;
 }

@@ -12,9 +12,8 @@ void tm__maps_init(tm__maps *maps, const tm__mem *mem) {
 void tm__maps_term(tm__maps *maps) { pthread_mutex_destroy(&maps->lock); }
 
 static bool same(const tm__file_id *a, const tm__file_id *b) {
-  return a->device == b->device && a->inode == b->inode &&
-         a->size == b->size && a->seconds == b->seconds &&
-         a->nanoseconds == b->nanoseconds;
+  return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+         a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
 }
 
 static tm__map *find(const tm__maps *maps, const tm__file_id *id) {
@@ -24,8 +23,7 @@ static tm__map *find(const tm__maps *maps, const tm__file_id *id) {
 }
 
 /* The lock is held. */
-static int make(tm__maps *maps, const char *path, tm__map **out,
-                tm_error *e) {
+static int make(tm__maps *maps, const char *path, tm__map **out, tm_error *e) {
   tm__map *m = tm__calloc(maps->mem, 1, sizeof *m);
   void *base;
   if (!m) return tm__fail(e, TM_ENOMEM, "not enough memory to map %s", path);
@@ -52,8 +50,8 @@ int tm__maps_open(tm__maps *maps, const char *path, const tm__file_id *id,
   int status = m ? TM_OK : tm__file_identify(path, &now, e);
   if (!status && !m) {
     if (id && !same(&now, id))
-      status = tm__fail(e, TM_EINVAL, "%s has changed since it was mapped",
-                        path);
+      status =
+          tm__fail(e, TM_EINVAL, "%s has changed since it was mapped", path);
     else
       m = find(maps, &now);
   }

@@ -43,8 +43,7 @@ tm__msg *tm__msg_ref(tm__msg *m) {
 
 void tm__msg_unref(tm__msg *m, const tm__mem *mem, tm__store *store) {
   if (!m || atomic_fetch_sub(&m->refs, 1) != 1) return;
-  for (uint32_t i = 0; i < m->nkeys; i++)
-    tm__store_release(store, m->keys[i]);
+  for (uint32_t i = 0; i < m->nkeys; i++) tm__store_release(store, m->keys[i]);
   tm__free(mem, m->keys);
   tm__free(mem, m);
 }

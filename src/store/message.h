@@ -21,7 +21,7 @@
 typedef struct tm__msg {
   _Atomic uint32_t refs;
   uint32_t nkeys;
-  tm__key *keys; /* one count each; NULL when nkeys is 0 */
+  tm__key *keys;         /* one count each; NULL when nkeys is 0 */
   uint64_t first, count; /* of results: the items that these bytes answer */
   size_t len;
 } tm__msg;

@@ -226,8 +226,7 @@ static void free_value(tm__store *s, value *v) {
   while (dying) {
     v = dying;
     dying = (value *)(uintptr_t)v->slot;
-    for (uint64_t i = 0; i < v->nkeys; i++)
-      tm__store_release(s, keys_of(v)[i]);
+    for (uint64_t i = 0; i < v->nkeys; i++) tm__store_release(s, keys_of(v)[i]);
     tm__arena_release(s->arena, v);
   }
   burying = false;
@@ -297,8 +296,8 @@ int tm__store_add(tm__store *s, int kind, uint64_t owner, const void *bytes,
   return tm__store_put(s, kind, owner, &c, out, err);
 }
 
-int tm__store_put(tm__store *s, int kind, uint64_t owner,
-                  const tm__content *c, tm__key *out, tm_error *err) {
+int tm__store_put(tm__store *s, int kind, uint64_t owner, const tm__content *c,
+                  tm__key *out, tm_error *err) {
   *out = 0;
   value *v = make_value(s, c, err);
   if (!v) return TM_ENOMEM;

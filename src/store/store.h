@@ -51,8 +51,8 @@ int tm__store_add(tm__store *s, int kind, uint64_t owner, const void *bytes,
                   size_t len, tm__key *out, tm_error *e);
 
 /* Puts a new version in an entry's place. TM_ENOKEY when it was removed. */
-int tm__store_update(tm__store *s, tm__key key, const void *bytes,
-                     size_t len, tm_error *e);
+int tm__store_update(tm__store *s, tm__key key, const void *bytes, size_t len,
+                     tm_error *e);
 
 /* What a value is made of: bytes as above, and the keys that are named in
    them. One count on each key, the caller's, is the value's once the call
@@ -66,8 +66,8 @@ typedef struct tm__content {
 } tm__content;
 
 /* As tm__store_add and tm__store_update. */
-int tm__store_put(tm__store *s, int kind, uint64_t owner,
-                  const tm__content *c, tm__key *out, tm_error *e);
+int tm__store_put(tm__store *s, int kind, uint64_t owner, const tm__content *c,
+                  tm__key *out, tm_error *e);
 int tm__store_replace(tm__store *s, tm__key key, const tm__content *c,
                       tm_error *e);
 
