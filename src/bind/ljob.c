@@ -244,8 +244,13 @@ static void cut_short(lua_State *L, tm__job *job) {
 
 static int wait_until(lua_State *L, tm__job *job, tm__ready_fn ready,
                       void *argument, uint64_t timeout) {
-  if (job->pool->kind->runs_in_caller) tm__job_run_inline(L, job, timeout);
-  int status = tm__pool_wait(job, self_of(L), ready, argument, timeout);
+  int status = TM_ETIMEOUT;
+  bool ours = job->pool->kind->runs_in_caller && tm__job_claimable(job);
+  if (ours) tm__job_run_inline(L, job, timeout);
+  if (ours && ready(job, argument)) return TM_OK;
+  /* nobody else would go on with a job of ours: no use in sleeping */
+  if (!ours)
+    status = tm__pool_wait(job, self_of(L), ready, argument, timeout);
   if (status != TM_OK) cut_short(L, job);
   return status;
 }
