@@ -28,7 +28,7 @@ local NPY = (arg[1] or "build") .. "/quantum_well.npy"
 -- The sweep: widths are FIRST/40, (FIRST + 1)/40 ... of the nominal one, which
 -- is exactly among them; wave vectors go in equal steps from 0 to LAST_K.
 local WIDTHS, FIRST = 48, 20
-local WAVE_VECTORS, LAST_K = 64, 0.5 -- 1/nm
+local WAVE_VECTORS, LAST_K = 48, 0.5 -- 1/nm
 local NOMINAL = 40 - FIRST + 1
 
 -- The largest relative errors that pass.
@@ -42,6 +42,10 @@ local BOUND = 0.010 -- eV
 
 -- The most levels of a point that the kernel has room for.
 local ROOM = 8
+
+-- Each sweep in Lua is timed so often, in turn, and its best time kept: other
+-- programs on the machine make one slower, never faster.
+local ROUNDS = 2
 
 -- What is compared, the reference first.
 local POOLS = {
@@ -209,8 +213,9 @@ local function report_run(run, reference)
 end
 
 local function report_runs(runs)
-  print(("\n%d widths x %d wave vectors = %d points; CPUs: %s"):format(
-    WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, tm.cpus().usable))
+  print(("\n%d widths x %d wave vectors = %d points; CPUs: %s; best of %d runs")
+    :format(WIDTHS, WAVE_VECTORS, WIDTHS * WAVE_VECTORS, tm.cpus().usable,
+      ROUNDS))
   print "solver, pool   workers    time/s  speed-up  numbers"
   for _, run in ipairs(runs) do
     report_run(run, runs[1])
@@ -279,8 +284,11 @@ local function main()
 
   local points = sweep_points()
   local runs = {}
-  for i, kind in ipairs(POOLS) do
-    runs[i] = sweep(kind, mesh, points)
+  for _ = 1, ROUNDS do
+    for i, kind in ipairs(POOLS) do
+      local run = sweep(kind, mesh, points)
+      if not runs[i] or run.seconds < runs[i].seconds then runs[i] = run end
+    end
   end
   add_kernel_runs(runs, mesh, points)
   report_runs(runs)
