@@ -70,7 +70,6 @@ for group; do
     need lua-busted "busted for Lua 5.4" lua_has busted
     need lua-penlight "Penlight for Lua 5.4" lua_has pl.class
     need lua-lpeg "LPeg for Lua 5.4" lua_has lpeg
-    need lua-cjson "cjson for Lua 5.4" lua_has cjson
     ;;
   lint)
     need lua-check "luacheck" command -v luacheck
