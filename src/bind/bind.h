@@ -16,8 +16,7 @@
 #include "run/inbox.h"
 #include "run/runtime.h"
 
-/* Tables of a state, kept in the registry under the addresses of these
-   integers (`&tm__tables[TM__T_...]`). */
+/* Tables of a state, kept in its registry; see tm__state_table. */
 enum tm__table {
   TM__T_IDS,     /* class -> identity; weak keys */
   TM__T_CLASSES, /* identity -> class; weak values */
@@ -28,7 +27,6 @@ enum tm__table {
   TM__T_FILLED,  /* identity -> hash of the content that was filled in */
   TM__T_TASKS,   /* key of a declared task -> its function in this state */
   TM__T_SENT,    /* names of globals that ever left with a value */
-  TM__T_PENDING, /* job -> its result, until its callbacks have run */
   TM__T_COUNT
 };
 
@@ -71,7 +69,6 @@ int tm__raise(lua_State *L, const tm_error *e);
 /* A light userdata that unwinds a cancelled item; see guest.c. */
 extern char tm__unwind_mark;
 
-#define TM__STR(x) #x
 #define tm__checkstack(L, n) luaL_checkstack((L), (n), "too many values")
 
 #endif

@@ -249,8 +249,7 @@ static int wait_until(lua_State *L, tm__job *job, tm__ready_fn ready,
   if (ours) tm__job_run_inline(L, job, timeout);
   if (ours && ready(job, argument)) return TM_OK;
   /* nobody else would go on with a job of ours: no use in sleeping */
-  if (!ours)
-    status = tm__pool_wait(job, self_of(L), ready, argument, timeout);
+  if (!ours) status = tm__pool_wait(job, self_of(L), ready, argument, timeout);
   if (status != TM_OK) cut_short(L, job);
   return status;
 }

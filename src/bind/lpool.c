@@ -174,27 +174,22 @@ static int pool_terminate(lua_State *L) {
   return 0;
 }
 
-typedef struct stopper {
-  lua_State *L;
-} stopper;
-
 static bool stop_join(void *argument) {
   int kind;
-  stopper *s = argument;
+  lua_State *L = argument;
   tm__worker *self = tm__worker_self();
-  return tm__interrupted(s->L) || (self && tm__worker_unwind(self, &kind) >= 0);
+  return tm__interrupted(L) || (self && tm__worker_unwind(self, &kind) >= 0);
 }
 
 /* join(pool): raises "interrupted" when the user does. */
 static int pool_join(lua_State *L) {
   tm__poolbox *box = tm__pool_check(L, 1);
-  stopper s = {.L = L};
   tm__worker *self = tm__worker_self();
   if (self && self->pool == box->pool && tm__state_get(L)->worker)
     return luaL_error(L, "a worker cannot join its own pool");
   if (tm__pool_state_of(box->pool) == TM__OPEN)
     return luaL_error(L, "join of a pool that is still open: close it first");
-  if (tm__pool_join(box->pool, stop_join, &s) == TM_OK) return 0;
+  if (tm__pool_join(box->pool, stop_join, L) == TM_OK) return 0;
   tm__unwind_check(L);
   tm__interrupt_seen(L);
   return tm__error_throw(L, TM__FAIL_INTERRUPTED, "interrupted");

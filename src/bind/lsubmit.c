@@ -172,12 +172,6 @@ static void pack_code(lua_State *L, tm__packer *p) {
   tm__pack_sections(p);
 }
 
-static tm__msg *seal(lua_State *L, tm__packer *p) {
-  tm__msg *m = tm__pack_seal(p);
-  tm__packer_rest(L, p);
-  return m;
-}
-
 /* Packs the items, then the code with all that they need. Both stay with
    their packers until nothing can raise any more. */
 static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
@@ -190,12 +184,16 @@ static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
   pack_code(L, code);
   lua_getiuservalue(L, code->self, 1); /* the classes, among others */
   lua_setiuservalue(L, BOX, 4);
-  if (list) items->packed = seal(L, list);
+  tm__msg *m = tm__pack_seal(code); /* nothing raises until it is the job's */
+  if (list) items->packed = tm__pack_seal(list);
   if (o) {
     items->offsets = o->list;
     o->list = NULL;
   }
-  return tm__job_new(&box->job, pool, spec, items, seal(L, code), e);
+  int status = tm__job_new(&box->job, pool, spec, items, m, e);
+  if (list) tm__packer_rest(L, list);
+  tm__packer_rest(L, code);
+  return status;
 }
 
 /* ---- jobs for the caller ---- */

@@ -113,13 +113,20 @@ static int set_settings(lua_State *L) {
   tm__packer *p = tm__packer_push(L, NULL);
   tm__pack_values(p, 1, 1);
   tm__msg *m = tm__pack_seal(p);
-  tm__packer_rest(L, p);
   pthread_mutex_lock(&rt->lock);
   tm__msg *before = rt->settings;
   rt->settings = m;
   pthread_mutex_unlock(&rt->lock);
   tm__msg_unref(before, &rt->mem, rt->store);
+  tm__packer_rest(L, p);
   return 0;
+}
+
+/* Stack: the message of the settings, held by the caller. */
+static int read_settings(lua_State *L) {
+  const tm__msg *m = lua_touserdata(L, 1);
+  const unsigned char *at = tm__msg_bytes(m);
+  return tm__unpack(L, &at, at + m->len, TM__UNPACK_PLAIN, 0);
 }
 
 /* settings() -> table, or nil when they were never set */
@@ -129,10 +136,11 @@ static int get_settings(lua_State *L) {
   tm__msg *m = rt->settings ? tm__msg_ref(rt->settings) : NULL;
   pthread_mutex_unlock(&rt->lock);
   if (!m) return 0;
-  const unsigned char *at = tm__msg_bytes(m);
-  int n = tm__unpack(L, &at, at + m->len, TM__UNPACK_PLAIN, 0);
+  lua_pushcfunction(L, read_settings);
+  lua_pushlightuserdata(L, m);
+  int status = lua_pcall(L, 1, 1, 0);
   tm__msg_unref(m, &rt->mem, rt->store);
-  return n;
+  return status == LUA_OK ? 1 : lua_error(L);
 }
 
 /* pack(value) -> bytes; unpack(bytes) -> value: the codec, for its tests */
