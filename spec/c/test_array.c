@@ -3,6 +3,7 @@
 #include "store/array.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -202,6 +203,67 @@ static void files(void) {
   unlink(path);
 }
 
+typedef struct opener {
+  tm__maps maps;
+  const char *path;
+  tm__file_id id;
+  _Atomic bool stop;
+} opener;
+
+static bool open_and_close(opener *o, const char *expected) {
+  tm__map *m;
+  tm_error e;
+  if (tm__maps_open(&o->maps, o->path, &o->id, &m, &e))
+    return strstr(e.text, o->path) && strstr(e.text, expected);
+  bool good = !expected && !memcmp(m->base, "headdata", 8);
+  tm__maps_close(&o->maps, m);
+  return good;
+}
+
+static void *open_all_the_time(void *arg) {
+  opener *o = arg;
+  while (!o->stop) CHECK(open_and_close(o, NULL));
+  return NULL;
+}
+
+static bool opens(void *arg) {
+  opener *o = arg;
+  tm__maps_after_fork(&o->maps);
+  return open_and_close(o, NULL);
+}
+
+static bool finds_it_changed(void *arg) {
+  return open_and_close(arg, "has changed");
+}
+
+static bool finds_it_gone(void *arg) {
+  return open_and_close(arg, "No such file");
+}
+
+/* What other processes make of a mapped array's entry. */
+static void files_of_processes(void) {
+  char path[] = P_tmpdir "/test_array.XXXXXX";
+  opener o = {.path = path};
+  int fd = mkstemp(path);
+  CHECK(fd >= 0 && write(fd, "headdata", 8) == 8 && close(fd) == 0);
+  CHECK(tm__file_identify(path, &o.id, NULL) == TM_OK);
+  tm__maps_init(&o.maps, &heap);
+  pthread_t thread;
+  pthread_create(&thread, NULL, open_all_the_time, &o);
+  for (int i = 0; i < 20; i++) {
+    tm__maps_before_fork(&o.maps);
+    CHECK(check_child(opens, &o));
+    tm__maps_after_fork(&o.maps);
+  }
+  o.stop = true;
+  pthread_join(thread, NULL);
+  CHECK(tm__file_write(path, "", 0, "headdata", 8, NULL) == TM_OK);
+  CHECK(check_child(finds_it_changed, &o));
+  unlink(path);
+  CHECK(check_child(finds_it_gone, &o));
+  tm__maps_term(&o.maps);
+}
+
 int main(void) {
   types();
   shapes();
@@ -212,5 +274,6 @@ int main(void) {
   overflows();
   transposition();
   files();
+  files_of_processes();
   return check_done();
 }

@@ -170,6 +170,10 @@ int tm__log_init(tm__log *log, const tm__mem *mem, tm_log_fn fn, void *user,
   return errno ? tm__fail_errno(e, "cannot make the log's lock") : TM_OK;
 }
 
+void tm__log_before_fork(tm__log *log) { pthread_mutex_lock(&log->lock); }
+
+void tm__log_after_fork(tm__log *log) { pthread_mutex_unlock(&log->lock); }
+
 void tm__log_term(tm__log *log) {
   change_fd(log, STDERR_FILENO);
   pthread_mutex_destroy(&log->lock);

@@ -33,6 +33,12 @@ int tm__log_init(tm__log *log, const tm__mem *mem, tm_log_fn fn, void *user,
                  tm_error *e);
 void tm__log_term(tm__log *log);
 
+/* Around a fork, so that no other thread has the lock or is half way through
+   a line; the second one in both processes. The child writes to the same
+   file, or calls the host's function in its own process. */
+void tm__log_before_fork(tm__log *log);
+void tm__log_after_fork(tm__log *log);
+
 /* Whether a line at this level would be written: cheap, for callers who
    would have to compose one. */
 static inline bool tm__log_on(const tm__log *log, int level) {

@@ -11,6 +11,10 @@ void tm__maps_init(tm__maps *maps, const tm__mem *mem) {
 
 void tm__maps_term(tm__maps *maps) { pthread_mutex_destroy(&maps->lock); }
 
+void tm__maps_before_fork(tm__maps *maps) { pthread_mutex_lock(&maps->lock); }
+
+void tm__maps_after_fork(tm__maps *maps) { pthread_mutex_unlock(&maps->lock); }
+
 static bool same(const tm__file_id *a, const tm__file_id *b) {
   return a->device == b->device && a->inode == b->inode && a->size == b->size &&
          a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;

@@ -44,6 +44,11 @@ void tm__maps_term(tm__maps *maps);
 int tm__maps_open(tm__maps *maps, const char *path, const tm__file_id *id,
                   tm__map **out, tm_error *e);
 
+/* Around a fork, so that no other thread is at work on the list; the second
+   one in both processes. The child has its parent's mappings. */
+void tm__maps_before_fork(tm__maps *maps);
+void tm__maps_after_fork(tm__maps *maps);
+
 /* One reference more, one less. NULL is fine. */
 void tm__maps_ref(tm__maps *maps, tm__map *map);
 void tm__maps_close(tm__maps *maps, tm__map *map);
