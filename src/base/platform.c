@@ -12,9 +12,18 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define THREADS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREADS_SANITIZED 1
+#endif
+#endif
 
 /*
  * Control groups
@@ -318,7 +327,10 @@ void tm__mask_nth(tm__mask *out, const tm__mask *all, int index) {
    that a process that is started later can map the region at the same
    address. For children made by fork any address will do. */
 static void *likely_address(void) {
-#if UINTPTR_MAX > UINT32_MAX
+#if UINTPTR_MAX > UINT32_MAX && defined(THREADS_SANITIZED)
+  /* It leaves programs few places. */
+  return (void *)(uintptr_t)(0x7e8000000000u + ((tm__entropy() & 0x3f) << 32));
+#elif UINTPTR_MAX > UINT32_MAX
   return (void *)(uintptr_t)(0x200000000000u + ((tm__entropy() & 0xfff) << 32));
 #else
   return NULL;
@@ -349,9 +361,35 @@ fail:;
   return status;
 }
 
+/* Reading past the end of a file would kill. */
+static bool file_has(int fd, size_t size) {
+  struct stat st;
+  if (fstat(fd, &st)) return false;
+  errno = EINVAL;
+  return (uint64_t)st.st_size >= size;
+}
+
+int tm__shared_attach(void *base, int fd, size_t size, tm_error *e) {
+  if (!file_has(fd, size) || fcntl(fd, F_SETFD, FD_CLOEXEC))
+    return tm__fail_errno(e, "cannot attach shared memory at descriptor %d",
+                          fd);
+  void *p = mmap(base, size, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0);
+  if (p == base) return TM_OK;
+  /* A kernel before 4.17 takes the address for a hint. */
+  if (p != MAP_FAILED) {
+    munmap(p, size);
+    errno = EEXIST;
+  }
+  return tm__fail_errno(e,
+                        "cannot map shared memory at %p, where the process "
+                        "that made it has it",
+                        base);
+}
+
 void tm__shared_unmap(void *base, int fd, size_t size) {
   munmap(base, size);
-  close(fd);
+  if (fd >= 0) close(fd);
 }
 
 int tm__shared_release(void *base, int fd, size_t offset, size_t size) {
@@ -368,16 +406,8 @@ void tm__thread_name(const char *name) {
   pthread_setname_np(pthread_self(), cut);
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define PUTS_SIGNALS_OFF 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PUTS_SIGNALS_OFF 1
-#endif
-#endif
-
 bool tm__signals_prompt(void) {
-#ifdef PUTS_SIGNALS_OFF
+#ifdef THREADS_SANITIZED
   return false;
 #else
   return true;

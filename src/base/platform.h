@@ -97,9 +97,15 @@ void tm__mask_set(const tm__mask *mask);
 void tm__mask_nth(tm__mask *out, const tm__mask *all, int index);
 
 /* Reserves size bytes of zeroed memory that children made by fork share:
-   a memfd, mapped without reserving swap. *fd stays open. */
+   a memfd, mapped without reserving swap. *fd stays open until unmap (which
+   takes -1 for none). */
 int tm__shared_map(void **base, int *fd, size_t size, tm_error *e);
 void tm__shared_unmap(void *base, int fd, size_t size);
+
+/* Maps the shared memory of another process, whose descriptor this one was
+   given, at the address where it is there. TM_ESYS when something else is at
+   that address here; fd is then still the caller's. */
+int tm__shared_attach(void *base, int fd, size_t size, tm_error *e);
 
 /* Gives the pages of [offset, offset + size) back; they read as zero. Both
    are multiples of the page size. */

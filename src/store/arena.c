@@ -24,19 +24,24 @@ static uint32_t units_of(size_t size) {
   return (uint32_t)(round_up(size, TM__UNIT) >> TM__UNIT_BITS);
 }
 
-/* Where the parts of the description are; what was never written reads as
-   zero, which is FREE. */
-static void lay_out(tm__arena *a) {
+/* Where the parts of the description are; answers where they end. */
+static size_t find_parts(tm__arena *a) {
   size_t units = a->size >> TM__UNIT_BITS;
   size_t words = round_up(sizeof(tm__region), 64);
   size_t segments = round_up(words + units * sizeof(tm__word), 64);
   a->region = (void *)a->base;
   a->words = (void *)(a->base + words);
   a->segments = (void *)(a->base + segments);
+  return segments + units * sizeof(tm__segment);
+}
+
+/* What was never written reads as zero, which is FREE. */
+static void lay_out(tm__arena *a) {
+  size_t end = find_parts(a);
   tm__region *r = a->region;
   r->size = a->size;
-  r->units = (uint32_t)units;
-  r->meta = units_of(segments + units * sizeof(tm__segment));
+  r->units = (uint32_t)(a->size >> TM__UNIT_BITS);
+  r->meta = units_of(end);
   uint32_t low = r->units / 4 < LOW_UNITS ? r->units / 4 : LOW_UNITS;
   atomic_init(&r->hints[0], r->meta);
   atomic_init(&r->hints[1], r->meta + low);
@@ -87,33 +92,83 @@ static void *mem_fn(void *user, void *ptr, size_t size) {
   return moved;
 }
 
-int tm__arena_new(tm__arena **out, const tm__mem *mem, size_t size,
-                  tm_error *e) {
-  *out = NULL;
+/* What a process has for itself, without the region. */
+static tm__arena *make_local(const tm__mem *mem, tm_error *e) {
   size_t align = _Alignof(tm__arena);
   unsigned char *memory = tm__calloc(mem, 1, sizeof(tm__arena) + align);
-  if (!memory) return tm__fail(e, TM_ENOMEM, "no memory for the arena");
+  if (!memory) {
+    tm__fail(e, TM_ENOMEM, "no memory for the arena");
+    return NULL;
+  }
   tm__arena *a = (void *)(memory + (align - (uintptr_t)memory % align));
   a->mem = mem;
   a->memory = memory;
   a->pid = (uint32_t)getpid();
   a->as_mem = (tm__mem){.fn = mem_fn, .user = a};
+  tm__small_init(a);
+  return a;
+}
+
+static void free_local(tm__arena *a) {
+  tm__small_term(a);
+  tm__free(a->mem, a->memory);
+}
+
+int tm__arena_new(tm__arena **out, const tm__mem *mem, size_t size,
+                  tm_error *e) {
+  *out = NULL;
+  tm__arena *a = make_local(mem, e);
+  if (!a) return TM_ENOMEM;
   int status = size ? map_named(a, size, e) : map_automatic(a, e);
   if (status) {
-    tm__free(mem, memory);
+    free_local(a);
     return status;
   }
   lay_out(a);
-  tm__small_init(a);
   *out = a;
   return TM_OK;
 }
 
+/* Whether a region of this size, made by this program, is mapped here. */
+static bool is_region(tm__arena *a) {
+  if (a->size < MIB || a->size % TM__UNIT) return false;
+  size_t end = find_parts(a);
+  return a->region->size == a->size &&
+         a->region->units == a->size >> TM__UNIT_BITS &&
+         a->region->meta == units_of(end);
+}
+
+int tm__arena_attach(tm__arena **out, const tm__mem *mem, int fd, void *base,
+                     size_t size, tm_error *e) {
+  *out = NULL;
+  tm__arena *a = make_local(mem, e);
+  if (!a) return TM_ENOMEM;
+  a->base = base;
+  a->size = size;
+  a->fd = fd;
+  int status = tm__shared_attach(base, fd, size, e);
+  if (!status && !is_region(a)) {
+    tm__shared_unmap(base, -1, size);
+    status = tm__fail(e, TM_EINVAL,
+                      "descriptor %d is not the arena of a process of this "
+                      "version",
+                      fd);
+  }
+  if (status)
+    free_local(a);
+  else
+    *out = a;
+  return status;
+}
+
+int tm__arena_fd(const tm__arena *a) { return a->fd; }
+
+size_t tm__arena_size(const tm__arena *a) { return a->size; }
+
 void tm__arena_free(tm__arena *a) {
   if (!a) return;
-  tm__small_term(a);
   tm__shared_unmap(a->base, a->fd, a->size);
-  tm__free(a->mem, a->memory);
+  free_local(a);
 }
 
 static void *alloc_large(tm__arena *a, size_t size) {

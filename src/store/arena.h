@@ -40,7 +40,23 @@ typedef struct tm__arena_stats {
 int tm__arena_new(tm__arena **out, const tm__mem *mem, size_t size,
                   tm_error *e);
 
-/* Unmaps the region; every block in it is gone. NULL is fine. */
+/*
+ * The arena of another process in one that was started on its own, at the
+ * address and of the size that it has there; fd is the region's descriptor,
+ * which becomes the arena's. Segments of this process are settled like a
+ * child's. TM_ESYS when the address is taken here; fd is then still the
+ * caller's.
+ */
+int tm__arena_attach(tm__arena **out, const tm__mem *mem, int fd, void *base,
+                     size_t size, tm_error *e);
+
+/* What such a process must be told; the base is tm__arena_at(a, 0). The
+   descriptor is closed by exec: give the process a copy. */
+int tm__arena_fd(const tm__arena *a);
+size_t tm__arena_size(const tm__arena *a);
+
+/* Unmaps the region here; every block in it is gone, unless other processes
+   have the arena. NULL is fine. */
 void tm__arena_free(tm__arena *a);
 
 /*
@@ -64,8 +80,10 @@ uint64_t tm__arena_offset(const tm__arena *a, const void *p);
 void *tm__arena_at(const tm__arena *a, uint64_t offset);
 
 /* Called by a fresh child process first: it starts with no segments of its
-   own. Called by the parent once a child is gone, before it forks again: the
-   child's segments become the caller's, the live blocks in them stay. */
+   own, and with locks that nobody has: other threads of the parent may have
+   held them. Called by the parent once a child is gone, before it forks
+   again: the child's segments become the caller's, the live blocks in them
+   stay. */
 void tm__arena_child(tm__arena *a);
 void tm__arena_settle(tm__arena *a, int64_t pid);
 
