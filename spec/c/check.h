@@ -28,6 +28,18 @@
 #define CHECK_SANITIZED 0
 #endif
 
+/* Whether it is the one that lets no forked child start threads. */
+#if defined(__SANITIZE_THREAD__)
+#define CHECK_THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHECK_THREAD_SANITIZED 1
+#endif
+#endif
+#ifndef CHECK_THREAD_SANITIZED
+#define CHECK_THREAD_SANITIZED 0
+#endif
+
 static _Atomic int check_passed, check_failed;
 
 #define CHECK(what) check_that(what, #what, __FILE__, __LINE__)

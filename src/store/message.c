@@ -41,9 +41,20 @@ tm__msg *tm__msg_ref(tm__msg *m) {
   return m;
 }
 
+void tm__msg_pass(tm__msg *m, tm__store *store) {
+  tm__store_pass(store, m->keys, m->nkeys);
+  m->passed = true;
+}
+
+static void release_keys(const tm__msg *m, tm__store *store) {
+  void (*give)(tm__store *, tm__key) =
+      m->passed ? tm__store_release_passed : tm__store_release;
+  for (uint32_t i = 0; i < m->nkeys; i++) give(store, m->keys[i]);
+}
+
 void tm__msg_unref(tm__msg *m, const tm__mem *mem, tm__store *store) {
   if (!m || atomic_fetch_sub(&m->refs, 1) != 1) return;
-  for (uint32_t i = 0; i < m->nkeys; i++) tm__store_release(store, m->keys[i]);
+  release_keys(m, store);
   tm__free(mem, m->keys);
   tm__free(mem, m);
 }

@@ -24,6 +24,7 @@ typedef struct tm__msg {
   tm__key *keys;         /* one count each; NULL when nkeys is 0 */
   uint64_t first, count; /* of results: the items that these bytes answer */
   size_t len;
+  bool passed; /* the counts on its keys are in no process's ledger */
 } tm__msg;
 
 /* Keys that a message under construction holds. */
@@ -53,6 +54,11 @@ static inline const unsigned char *tm__msg_bytes(const tm__msg *m) {
 }
 
 tm__msg *tm__msg_ref(tm__msg *m);
+
+/* Before a message is shown to another process: the counts on its keys are
+   now its own, to be given back by whoever has its last reference. Call it in
+   the main process too; once. */
+void tm__msg_pass(tm__msg *m, tm__store *store);
 
 /* One reference less; the last gives back the keys and the memory. */
 void tm__msg_unref(tm__msg *m, const tm__mem *mem, tm__store *store);

@@ -17,7 +17,7 @@
 #ifndef TM_STORE_STORE_H
 #define TM_STORE_STORE_H
 
-#include "store/arena.h"
+#include "store/ledger.h"
 
 typedef struct tm__store tm__store;
 typedef uint64_t tm__key; /* 0 is no key */
@@ -41,7 +41,8 @@ typedef struct tm__pin {
 
 int tm__store_new(tm__store **out, const tm__mem *mem, tm__arena *arena,
                   tm_error *e);
-/* Removes every entry; no pin may be left. NULL is fine. */
+/* Removes every entry; no pin may be left. Of a store that is attached, or in
+   a child, only what this process has for itself goes. NULL is fine. */
 void tm__store_free(tm__store *s);
 
 /* Makes an entry with one handle, the caller's; copies len bytes, or makes
@@ -94,5 +95,54 @@ void tm__store_remove(tm__store *s, tm__key key);
 
 /* Live entries. */
 size_t tm__store_count(tm__store *s);
+
+/* ---- worker processes ----
+ *
+ * A worker process has a ledger (ledger.h) in which all that is above keeps
+ * what the process holds: its handles, its pins. The main process has none.
+ * A fork goes like this:
+ *
+ *   parent   tm__ledger_new; tm__ledger_inherit_key for every handle, and
+ *            tm__ledger_inherit_pin for every pin, of what the child will
+ *            have and give back itself; fork
+ *   child    tm__arena_child, tm__store_child
+ *   parent   once the child is gone: tm__arena_settle, tm__store_settle; when
+ *            the fork failed, the latter alone
+ *
+ * A process that was started on its own attaches arena and store (of which it
+ * was told the root) and calls tm__store_child with the ledger that the parent
+ * made for it.
+ *
+ * Counts that go from one process to another are in no ledger on the way.
+ */
+
+/* Opens the store whose root is at that offset of the arena. */
+int tm__store_attach(tm__store **out, const tm__mem *mem, tm__arena *arena,
+                     uint64_t root, tm_error *e);
+uint64_t tm__store_root(const tm__store *s);
+
+/* In the worker process, before anything else is done with the store. */
+void tm__store_child(tm__store *s, tm__ledger *l);
+
+/* In the parent, before the process runs: one handle, one pin more, which are
+   the child's. TM_ENOKEY when the entry is gone (the child may release the
+   key all the same); TM_ENOMEM. */
+int tm__ledger_inherit_key(tm__store *s, tm__ledger *l, tm__key key);
+int tm__ledger_inherit_pin(tm__store *s, tm__ledger *l, const tm__pin *p);
+
+/* In the parent, when the process is gone: gives back all that is in its
+   ledger, and the ledger. NULL is fine. */
+void tm__store_settle(tm__store *s, tm__ledger *l);
+
+/* One count on each key is no longer this process's, but of what it is about
+   to show to others. If it dies in between, they leak. */
+void tm__store_pass(tm__store *s, const tm__key *keys, size_t n);
+
+/* The other way: one passed count on each key is this process's from now on,
+   as if it had taken them. */
+void tm__store_adopt(tm__store *s, const tm__key *keys, size_t n);
+
+/* Gives back a count that was passed. */
+void tm__store_release_passed(tm__store *s, tm__key key);
 
 #endif
