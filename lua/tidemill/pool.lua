@@ -298,11 +298,6 @@ local function choice(name, list)
   end
 end
 
-local function no_processes(level)
-  error("worker processes are not in this version yet; use thread_pool() or "
-    .. 'Pool{kind = "thread"}', level + 1)
-end
-
 --- Options of Pool: what they may be, and how they are checked.
 local pool_options = {
   kind = choice("kind", { "thread", "process", "fake" }),
@@ -335,7 +330,9 @@ local MOST_WORKERS <const> = 4096
 --- Defaults that the config may set for every pool.
 local function with_settings(o)
   settings.fix()
-  for _, name in ipairs { "max_tasks_per_child", "max_memory_per_child" } do
+  for _, name in ipairs {
+    "max_tasks_per_child", "max_memory_per_child", "start_method"
+  } do
     if o[name] == nil then o[name] = settings.get(name) or nil end
   end
   if o.pin == nil then o.pin = settings.get "pin" end
@@ -357,7 +354,6 @@ function pool.Pool(given)
     o[name] = check(value, 2)
   end
   o.kind = o.kind or "thread"
-  if o.kind == "process" then no_processes(2) end
   if o.workers and o.workers > MOST_WORKERS then
     error(("option 'workers' must be at most %d (got %d)")
       :format(MOST_WORKERS, o.workers), 2)
@@ -405,13 +401,39 @@ function pool.thread_pool()
   return core.shared_pool(with_settings {})
 end
 
+--- Whether process_pool(new) asks for fresh workers.
+local function is_new(new, level)
+  if type(new) ~= "table" then
+    if new == nil or type(new) == "boolean" then return new end
+    error(("bad argument #1 to 'process_pool' (boolean expected, got %s)")
+      :format(type(new)), level + 1)
+  end
+  for name, value in pairs(new) do
+    if name ~= "new" then options.unknown(name, { "new" }, level + 1) end
+    if type(value) ~= "boolean" then
+      error(("option 'new' must be true or false (got %s)")
+        :format(tostring(value)), level + 1)
+    end
+  end
+  return new.new
+end
+
+--- Ends the shared pool of processes, once its jobs are done.
+local function renew()
+  local before = core.shared_process_pool()
+  if not before then return end
+  before:close()
+  before:join()
+end
+
 --- The runtime's shared pool of worker processes; where parallelism is off,
 --- a FakePool.
 ---@param new? boolean|{new: boolean}
 ---@return tidemill.pool
-function pool.process_pool(new) -- luacheck: ignore new
-  if not pool.parallel_enabled() then return fake() end
-  no_processes(2)
+function pool.process_pool(new)
+  if not pool.parallel_enabled() or core.in_process() then return fake() end
+  if is_new(new, 2) then renew() end
+  return core.shared_pool(with_settings { kind = "process" })
 end
 
 local Guard = {}

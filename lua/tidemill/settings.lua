@@ -26,6 +26,10 @@ function effects.threads(n)
   core.set_threads(n == "auto" and core.cpus().usable or n)
 end
 
+function effects.processes(n)
+  core.set_processes(n == "auto" and core.cpus().usable or n)
+end
+
 function effects.pin(policy) core.set_pin(policy) end
 function effects.log_level(level) core.log_level(level) end
 function effects.log_file(path) core.log_open(path) end

@@ -3,6 +3,7 @@
  * in the place of workers
  */
 #include "run/inbox.h"
+#include "run/runs.h"
 #include "toy.h"
 
 enum { CLAIMERS = 4 };
@@ -24,14 +25,14 @@ static tm__job *new_job(uint64_t n, tm__spec spec) {
 }
 
 /* Publishes values i * i for a claim. */
-static void answer(tm__job *job, const tm__claim *c) {
+static void answer(tm__job *job, tm__claim *c) {
   tm__piece p = {.job = job, .first = c->first, .last = c->last};
   tm__buf_init(&p.out, pool->mem);
   tm__keys_init(&p.keys, pool->mem);
   CHECK(tm__msg_open(&p.out));
   for (uint64_t i = c->first; i < c->last; i++) toy_write(&p, 0, i * i);
   tm__msg *m = tm__msg_seal(&p.out, &p.keys);
-  tm__job_publish(job, m, c->first, c->last - c->first, c->last - c->first);
+  tm__job_publish(job, c, m, c->last - c->first, c->last - c->first);
 }
 
 /* ---- claims ---- */
@@ -40,17 +41,20 @@ typedef struct claimer {
   tm__job *job;
   _Atomic unsigned char *seen; /* how often each item was claimed */
   uint64_t most;
+  uint32_t index;
   bool gives_back; /* the second half of each claim, once */
 } claimer;
 
 static void *claim_all(void *argument) {
   claimer *c = argument;
   tm__claim claim;
-  while (tm__job_claim(c->job, c->most, CLAIMERS, &claim)) {
+  while (tm__job_claim(c->job, c->most, CLAIMERS, c->index, &claim)) {
     uint64_t half = claim.first + (claim.last - claim.first) / 2;
     if (c->gives_back && claim.tries == 0 && half > claim.first) {
-      CHECK(tm__job_give_back(c->job, half, claim.last, 1));
-      claim.last = half;
+      tm__claim rest;
+      tm__runs_split(c->job, &claim, half, &rest);
+      rest.tries = 1;
+      tm__job_give_back(c->job, &rest);
     }
     for (uint64_t i = claim.first; i < claim.last; i++)
       atomic_fetch_add(&c->seen[i], 1);
@@ -93,22 +97,25 @@ static void test_claims_partition(void) {
 static void test_measured_claims_leave_a_fair_share(void) {
   tm__claim claim;
   tm__job *job = new_job(800, (tm__spec){0});
-  CHECK(tm__job_claim(job, UINT64_MAX, 4, &claim));
+  CHECK(tm__job_claim(job, UINT64_MAX, 4, 0, &claim));
   CHECK(claim.first == 0 && claim.last == 101); /* 800 / (2 * 4) + 1 */
   tm__job_unref(job);
 }
 
 static void test_given_back_is_cut(void) {
-  tm__claim claim;
+  tm__claim claim, rest;
   tm__job *job = new_job(10, (tm__spec){.chunk = 10});
-  CHECK(tm__job_claim(job, 10, 1, &claim));
+  CHECK(tm__job_claim(job, 10, 1, 0, &claim));
   CHECK(tm__job_exhausted(job));
-  CHECK(tm__job_give_back(job, 5, 10, 2) && !tm__job_exhausted(job));
-  CHECK(tm__job_claim(job, 2, 1, &claim));
+  tm__runs_split(job, &claim, 5, &rest);
+  rest.tries = 2;
+  tm__job_give_back(job, &rest);
+  CHECK(!tm__job_exhausted(job));
+  CHECK(tm__job_claim(job, 2, 1, 0, &claim));
   CHECK(claim.first == 5 && claim.last == 7 && claim.tries == 2);
-  CHECK(tm__job_claim(job, UINT64_MAX, 1, &claim));
+  CHECK(tm__job_claim(job, UINT64_MAX, 1, 0, &claim));
   CHECK(claim.first == 7 && claim.last == 10);
-  CHECK(!tm__job_claim(job, 1, 1, &claim));
+  CHECK(!tm__job_claim(job, 1, 1, 0, &claim));
   tm__job_unref(job);
 }
 
@@ -139,7 +146,7 @@ static void test_ends_once(void) {
     uint64_t n = 2000;
     tm__job *job = new_job(n, (tm__spec){0});
     claimer c = {.job = job, .seen = calloc(n, 1), .most = 7};
-    job->inbox = tm__inbox_ref(box);
+    tm__inbox_expect(box, job);
     pthread_create(&threads[0], NULL, claim_all, &c);
     pthread_create(&threads[1], NULL, claim_all, &c);
     pthread_create(&threads[2], NULL, stop_job, job);
@@ -164,16 +171,18 @@ static void test_empty_job_is_done(void) {
 static void test_raise_closes_above_the_lowest(void) {
   tm__claim a, b, c;
   tm__job *job = new_job(100, (tm__spec){.chunk = 10});
-  CHECK(tm__job_claim(job, 10, 2, &a) && tm__job_claim(job, 10, 2, &b));
-  tm__job_publish_failure(job, 15, TM__FAIL_TASK, "fifteen");
-  CHECK(!tm__job_claim(job, 10, 2, &c)); /* 20 .. are skipped */
+  CHECK(tm__job_claim(job, 10, 2, 0, &a) && tm__job_claim(job, 10, 2, 1, &b));
+  tm__job_publish(job, &b, NULL, 0, 5);
+  tm__job_publish_failure(job, &b, TM__FAIL_TASK, "fifteen");
+  CHECK(!tm__job_claim(job, 10, 2, 2, &c)); /* 20 .. are skipped */
   CHECK(!tm__job_skips(job, 3) && !tm__job_skips(job, 14));
   CHECK(tm__job_skips(job, 16));
-  tm__job_publish_failure(job, 3, TM__FAIL_TASK, "three");
+  tm__job_publish(job, &a, NULL, 0, 3);
+  tm__job_publish_failure(job, &a, TM__FAIL_TASK, "three");
   CHECK(tm__job_skips(job, 4) && !tm__job_skips(job, 2));
   CHECK(!tm__job_done(job));
-  tm__job_publish(job, NULL, 0, 0, 9);
-  tm__job_publish(job, NULL, 10, 0, 9);
+  tm__job_leave(job, &a);
+  tm__job_leave(job, &b);
   CHECK(tm__job_done(job) && job->settled == 100 && job->failed == 2);
   tm__job_unref(job);
 }
@@ -181,10 +190,10 @@ static void test_raise_closes_above_the_lowest(void) {
 static void test_collect_goes_on(void) {
   tm__claim c;
   tm__job *job = new_job(3, (tm__spec){.chunk = 1, .collect = true});
-  CHECK(tm__job_claim(job, 1, 1, &c));
-  tm__job_publish_failure(job, 0, TM__FAIL_TASK, "nought");
+  CHECK(tm__job_claim(job, 1, 1, 0, &c));
+  tm__job_publish_failure(job, &c, TM__FAIL_TASK, "nought");
   CHECK(!tm__job_skips(job, 1));
-  while (tm__job_claim(job, 1, 1, &c)) answer(job, &c);
+  while (tm__job_claim(job, 1, 1, 0, &c)) answer(job, &c);
   toy_outcome o = toy_results(job);
   CHECK(tm__job_done(job) && o.ok == 2 && o.failed == 1);
   CHECK(o.kind == TM__FAIL_TASK && strcmp(o.text, "nought") == 0);
@@ -192,16 +201,16 @@ static void test_collect_goes_on(void) {
 }
 
 static void test_stop_takes_what_was_given_back(void) {
-  tm__claim c;
+  tm__claim c, rest;
   tm__job *job = new_job(10, (tm__spec){.chunk = 4});
-  CHECK(tm__job_claim(job, 4, 1, &c));
-  CHECK(tm__job_give_back(job, 2, 4, 0));
+  CHECK(tm__job_claim(job, 4, 1, 0, &c));
+  tm__runs_split(job, &c, 2, &rest);
+  tm__job_give_back(job, &rest);
   tm__job_stop(job, TM__FAIL_INTERRUPTED);
   CHECK(!tm__job_done(job) && tm__job_exhausted(job));
-  CHECK(!tm__job_give_back(job, 0, 2, 0)); /* and takes no more */
   tm__job_stop(job, TM__FAIL_CANCELLED);
   CHECK(job->cancelled == TM__FAIL_INTERRUPTED); /* the first reason */
-  tm__job_leave(job, 0, 2, 0);
+  tm__job_give_back(job, &c); /* nobody will have it */
   CHECK(tm__job_done(job) && job->settled == 10);
   tm__job_unref(job);
 }
@@ -218,8 +227,7 @@ static tm__msg *item_message(uint64_t i) {
 }
 
 static void take(tm__job *job, uint64_t i) {
-  tm__slot *slot = tm__job_slot(job, i);
-  tm__msg *m = atomic_exchange(&slot->results, NULL);
+  tm__msg *m = tm__job_take(job, i);
   CHECK(m && m->first == i);
   tm__msg_unref(m, pool->mem, rt->store);
 }
@@ -232,7 +240,7 @@ static void test_stream(void) {
   for (uint64_t i = 0; i < 50; i++) {
     tm__job_feed(job, item_message(i));
     CHECK(tm__job_room(job, i) == 2);
-    CHECK(tm__job_claim(job, 1, 1, &c) && c.first == i);
+    CHECK(tm__job_claim(job, 1, 1, 0, &c) && c.first == i);
     CHECK(tm__job_item(job, i, &at, &end) && end - at == sizeof i);
     CHECK(at && memcmp(at, &i, sizeof i) == 0);
     answer(job, &c);
@@ -278,9 +286,9 @@ static void test_failure_without_memory(void) {
     tm__job *job = new_job(0, (tm__spec){.chunk = 1, .window = window});
     for (uint64_t i = 0; i < 5; i++) {
       tm__job_feed(job, NULL);
-      CHECK(tm__job_claim(job, 1, 1, &c));
+      CHECK(tm__job_claim(job, 1, 1, 0, &c));
       heap.fail_at = heap.requests + 1;
-      tm__job_publish_failure(job, i, TM__FAIL_TASK, "lost");
+      tm__job_publish_failure(job, &c, TM__FAIL_TASK, "lost");
       heap.fail_at = 0;
       take(job, i);
     }

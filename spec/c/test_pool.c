@@ -84,8 +84,8 @@ static void test_idle_workers_sleep(void) {
   toy t = {.run = toy_square};
   tm__pool *pool = new_pool(3, NULL);
   CHECK(finish(toy_submit(pool, &t, 10, NULL)).ok == 10);
-  while (atomic_load(&pool->sleepers) != 3) usleep(100);
-  CHECK(pool->spinners == 0 && !pool->head);
+  while (atomic_load(&pool->bell->sleepers) != 3) usleep(100);
+  CHECK(pool->bell->spinners == 0 && !pool->head);
   CHECK(finish(toy_submit(pool, &t, 10, NULL)).ok == 10); /* and wake */
   toy_end(pool);
 }
@@ -100,7 +100,7 @@ static void test_finished_stream_is_forgotten(void) {
     tm__job *job = toy_submit(pool, &t, 0, &spec);
     for (int i = 0; i < 8; i++) tm__job_feed(job, NULL);
     while (job->settled < 8) sched_yield();
-    while (pool->sleepers != (uint32_t)workers) sched_yield();
+    while (pool->bell->sleepers != (uint32_t)workers) sched_yield();
     tm__job_close(job);
     CHECK(tm__job_done(job));
     tm__job_unref(job);
@@ -207,7 +207,7 @@ static void test_close_waits_for_streams(void) {
   tm__pool *pool = new_pool(3, NULL);
   tm__job *job = toy_submit(pool, &t, 0, &spec);
   tm__pool_close(pool);
-  while (pool->sleepers != 3) usleep(100);
+  while (pool->bell->sleepers != 3) usleep(100);
   tm__job_feed(job, NULL);
   while (job->settled < 1) usleep(100);
   tm__job_close(job);

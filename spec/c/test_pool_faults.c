@@ -36,7 +36,7 @@ static void test_late_items_fail(void) {
   toy_outcome o = finish(toy_submit(pool, &t, 20, &spec));
   CHECK(o.failed == 2 && o.ok == 18 && o.first_failed == 3);
   CHECK(o.kind == TM__FAIL_TIMEOUT && t.begun == 2);
-  CHECK(pool->timed == 0);
+  CHECK(pool->bell->timed == 0);
   toy_end(pool);
 }
 
@@ -76,7 +76,7 @@ static void test_refused_jobs_are_not_watched(void) {
     tm__pool_close(pool);
     tm__pool_join(pool, NULL, NULL);
     CHECK(!toy_submit(pool, &t, 1, &spec));
-    CHECK(pool->timed == 0);
+    CHECK(pool->bell->timed == 0);
     tm__pool_unref(pool);
   }
   CHECK(!rt->monitor.pools);
@@ -172,7 +172,7 @@ static void use_stream(scene *s, tm__pool *pool) {
   tm__job_close(job);
   CHECK(toy_wait(job) && job->settled == 4);
   for (uint64_t i = 0; i < 4; i++)
-    CHECK(atomic_load(&tm__job_slot(job, i)->results));
+    CHECK(tm__job_results(job, i));
   if (job->failed) s->status = TM_ENOMEM;
   tm__job_unref(job);
 }

@@ -243,7 +243,7 @@ static inline void toy_read(toy_outcome *o, const tm__msg *m) {
 static inline toy_outcome toy_results(tm__job *job) {
   toy_outcome o = {0};
   for (uint64_t i = 0; i < job->items.n;) {
-    tm__msg *m = atomic_load(&tm__job_slot(job, i)->results);
+    tm__msg *m = tm__job_results(job, i);
     if (m) {
       CHECK(m->first == i && m->count > 0);
       toy_read(&o, m);

@@ -10,10 +10,10 @@ local tm = require "tidemill"
 local pools = {}
 
 --- Kinds of pool that behave alike.
-pools.kinds = { "thread", "fake" }
+pools.kinds = { "thread", "process", "fake" }
 
 --- Those of them whose tasks run beside the script.
-pools.concurrent = { "thread" }
+pools.concurrent = { "thread", "process" }
 
 --- Seconds after which what was awaited is taken to come never.
 pools.DEADLINE = 60

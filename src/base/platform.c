@@ -1,5 +1,6 @@
 #include "base/platform.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -235,6 +236,18 @@ uint64_t tm__memory_limit_at(const char *root) {
 
 uint64_t tm__memory_limit(void) { return tm__memory_limit_at(""); }
 
+static _Atomic int32_t process;
+
+void tm__pid_changed(void) { atomic_store(&process, getpid()); }
+
+int32_t tm__pid(void) {
+  /* relaxed: it is the same from any thread */
+  int32_t pid = atomic_load_explicit(&process, memory_order_relaxed);
+  if (pid) return pid;
+  tm__pid_changed();
+  return tm__pid();
+}
+
 size_t tm__page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 uint64_t tm__now(void) {
@@ -294,6 +307,28 @@ int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits) {
 int tm__cpu(void) { return sched_getcpu(); }
 
 _Static_assert(sizeof(tm__mask) == sizeof(cpu_set_t), "a mask is a cpu_set_t");
+
+static bool is_ours(const char *task) {
+  char path[64], name[32] = "";
+  snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", task);
+  FILE *f = fopen(path, "re");
+  if (!f) return true; /* it has ended */
+  if (!fgets(name, sizeof name, f)) name[0] = '\0';
+  fclose(f);
+  return strncmp(name, "tm-", 3) == 0;
+}
+
+int tm__foreign_threads(void) {
+  int count = 0;
+  long self = syscall(SYS_gettid);
+  DIR *tasks = opendir("/proc/self/task");
+  struct dirent *entry;
+  while (tasks && (entry = readdir(tasks)))
+    if (entry->d_name[0] != '.' && atol(entry->d_name) != self)
+      count += !is_ours(entry->d_name);
+  if (tasks) closedir(tasks);
+  return count;
+}
 
 void tm__mask_get(tm__mask *out) {
   cpu_set_t set;

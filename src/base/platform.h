@@ -42,6 +42,11 @@ uint64_t tm__memory_limit_at(const char *root);
 
 size_t tm__page_size(void);
 
+/* This process, without a system call; a forked child says that it is
+   another, before anything else. */
+int32_t tm__pid(void);
+void tm__pid_changed(void);
+
 /* Nanoseconds of a clock that never goes back. About 20 ns a call. */
 uint64_t tm__now(void);
 
@@ -82,6 +87,10 @@ int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits);
 
 /* The CPU that the calling thread runs on, or -1. About 3 ns. */
 int tm__cpu(void);
+
+/* Threads of this process but the calling one whose names do not begin with
+   "tm-", as those of ours do. */
+int tm__foreign_threads(void);
 
 /* An opaque set of CPUs: this thread's mask. */
 typedef struct tm__mask {

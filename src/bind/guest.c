@@ -48,7 +48,7 @@ static int run_initializer(lua_State *L) {
   return 0;
 }
 
-static int initialize(tm__worker *w, lua_State *L, tm_error *e) {
+int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e) {
   tm__state *s = tm__state_get(L);
   tm__state *before = tm__unwind_enter(s);
   lua_pushcfunction(L, run_initializer);
@@ -70,7 +70,7 @@ static int guest_open(tm__worker *w, void **state, tm_error *e) {
   if (!L) return tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
   *state = L;
   if (!w->pool->initializer) return TM_OK;
-  int status = initialize(w, L, e);
+  int status = tm__guest_initialize(w, L, e);
   if (status) lua_close(L);
   return status;
 }
@@ -121,7 +121,7 @@ static int read_code(lua_State *L) {
   const tm__msg *m = job->code;
   const unsigned char *at = tm__msg_bytes(m);
   const unsigned char *end = at + m->len;
-  const tm__paths *paths = job->pool->guest_user;
+  const tm__paths *paths = tm__job_pool(job)->guest_user;
   int table = 3;
   /* first where modules are, then what needs them */
   tm__unpack(L, &at, end, TM__UNPACK_PLAIN, 0);
@@ -159,7 +159,7 @@ static void *guest_enter(tm__worker *w, tm__job *job) {
   lua_State *L = w->state;
   tm__state *s = tm__state_get(L);
   L = s->running;
-  context *c = tm__calloc(w->pool->mem, 1, sizeof *c);
+  context *c = tm__calloc(&w->pool->rt->mem, 1, sizeof *c);
   if (!c || !lua_checkstack(L, 8)) goto failed;
   c->ref = LUA_NOREF;
   c->job = job->id;
@@ -175,7 +175,7 @@ static void *guest_enter(tm__worker *w, tm__job *job) {
   s->context = job->id;
   return c;
 failed:
-  tm__free(w->pool->mem, c);
+  tm__free(&w->pool->rt->mem, c);
   return NULL;
 }
 
@@ -194,7 +194,7 @@ static void guest_leave(tm__worker *w, void *context_) {
     lua_pushcfunction(s->running, rest);
     if (lua_pcall(s->running, 0, 0, 0) != LUA_OK) lua_pop(s->running, 1);
   }
-  tm__free(w->pool->mem, c);
+  tm__free(&w->pool->rt->mem, c);
 }
 
 /* ---- items ---- */
@@ -407,3 +407,13 @@ const tm__guest tm__guest_own = {.open = guest_open,
                                  .interrupt = guest_interrupt,
                                  .memory = guest_memory,
                                  .dispose = guest_dispose};
+
+const tm__guest tm__guest_forked = {.open = tm__forked_open,
+                                    .close = tm__forked_close,
+                                    .enter = guest_enter,
+                                    .leave = guest_leave,
+                                    .run = guest_run,
+                                    .interrupt = guest_interrupt,
+                                    .inherit = tm__forked_inherit,
+                                    .memory = guest_memory,
+                                    .dispose = guest_dispose};

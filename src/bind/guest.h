@@ -9,6 +9,18 @@
 /* Workers with a Lua state of their own. Its guest_user is a tm__paths. */
 extern const tm__guest tm__guest_own;
 
+/* Worker processes that were forked: the script's own state, as it was. Its
+   guest_user is a tm__paths with the script. */
+extern const tm__guest tm__guest_forked;
+
+/* What it has of its own. */
+int tm__forked_inherit(tm__worker *w);
+int tm__forked_open(tm__worker *w, void **state, tm_error *e);
+void tm__forked_close(tm__worker *w, void *state);
+
+/* Runs the pool's initializer in a fresh state. */
+int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e);
+
 /* The caller's own state (FakePool): items and results are Lua values in
    tables of the job; nothing is copied. */
 extern const tm__guest tm__guest_direct;
@@ -18,6 +30,7 @@ extern const tm__guest tm__guest_direct;
 typedef struct tm__paths {
   const tm__mem *mem;
   char *path, *cpath;
+  struct tm__state *script; /* of forked workers: what they inherit */
 } tm__paths;
 
 /*

@@ -12,8 +12,28 @@ static char mark;
 static const char *const names[] = {"", "tidemill.key", "tidemill.counter",
                                     "tidemill.task", "tidemill.array"};
 
+static void link_handle(tm__state *s, tm__handle *h) {
+  h->next = s->handles;
+  h->link = &s->handles;
+  if (h->next) h->next->link = &h->next;
+  s->handles = h;
+}
+
+static void unlink_handle(tm__handle *h) {
+  if (!h->link) return;
+  *h->link = h->next;
+  if (h->next) h->next->link = h->link;
+  h->link = NULL;
+}
+
+void tm__handle_orphan(tm__state *s) {
+  for (tm__handle *h = s->handles; h; h = h->next) h->link = NULL;
+  s->handles = NULL;
+}
+
 void tm__handle_drop(tm__handle *h) {
   if (!h->rt) return;
+  unlink_handle(h);
   if (h->key) tm__store_release(h->rt->store, h->key);
   h->key = 0;
   tm__runtime_unref(h->rt);
@@ -70,6 +90,7 @@ tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key, int nuv,
   lua_setmetatable(L, -2);
   h->key = key;
   h->rt = tm__runtime_ref(s->rt);
+  link_handle(s, h);
   return h;
 }
 

@@ -13,7 +13,11 @@ typedef struct tm__handle {
   tm__key key; /* 0 once it is given back */
   int kind;    /* enum tm__store_kind */
   tm_runtime *rt;
+  struct tm__handle *next, **link; /* in tm__state.handles; link NULL: not */
 } tm__handle;
+
+/* The state ends: its handles, which end later, are in no list. */
+void tm__handle_orphan(tm__state *s);
 
 /* Pushes a new handle on an entry, taking the caller's count over also on
    failure. Its metatable is that of the kind, with nuv user values. */

@@ -102,11 +102,6 @@ static uint64_t next_of(const tm__piece *p) {
   return atomic_load_explicit(&p->next, memory_order_relaxed);
 }
 
-static void advance(tm__piece *p) {
-  /* relaxed: a reader of it has the worker's lock, or waits for the end */
-  atomic_store_explicit(&p->next, next_of(p) + 1, memory_order_relaxed);
-}
-
 /* Runs items until one fails. Stack: run, kwds, function, a, b. */
 static int run_items(lua_State *L) {
   run *r = lua_touserdata(L, 1);
@@ -131,7 +126,7 @@ static int run_items(lua_State *L) {
     r->sending = false;
     lua_settop(L, TM__ITEMS_B);
     r->begin = p->out.len; /* the hook may raise where we return, too */
-    advance(p);
+    tm__piece_advance(p);
   }
   return 0;
 }
@@ -206,7 +201,7 @@ static bool run_some(lua_State *L, run *r, int base) {
   uint64_t item = next_of(p);
   if (item == p->last || !record_failure(L, r, base)) return false;
   tm__unwind_disarm(r->state);
-  advance(p);
+  tm__piece_advance(p);
   return item + 1 < p->last && !tm__job_skips(p->job, item + 1);
 }
 

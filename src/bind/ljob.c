@@ -12,16 +12,20 @@
 #include "bind/pack.h"
 #include "bind/unpack.h"
 #include "bind/unwind.h"
+#include "run/runs.h"
 
 static const char job_type[] = "tidemill.job";
 
 tm__jobbox *tm__job_check(lua_State *L, int index) {
-  return luaL_checkudata(L, index, job_type);
+  tm__jobbox *box = luaL_checkudata(L, index, job_type);
+  if (box->pid != tm__pid())
+    luaL_error(L, "the result is the script's, not this worker process's");
+  return box;
 }
 
 tm__jobbox *tm__job_push(lua_State *L) {
   tm__jobbox *box = lua_newuserdatauv(L, sizeof *box, 4);
-  *box = (tm__jobbox){0};
+  *box = (tm__jobbox){.pid = tm__pid()};
   luaL_setmetatable(L, job_type);
   return box;
 }
@@ -30,10 +34,10 @@ tm__jobbox *tm__job_push(lua_State *L) {
    and apply_async without a result is a common way to start something. A
    stream ends: nobody will feed it. */
 static int job_gc(lua_State *L) {
-  tm__jobbox *box = tm__job_check(L, 1);
+  tm__jobbox *box = luaL_checkudata(L, 1, job_type);
   tm__job *job = box->job;
   box->job = NULL;
-  if (!job) return 0;
+  if (!job || box->pid != tm__pid()) return 0;
   if (job->spec.window && !tm__job_done(job))
     tm__pool_cancel(job, TM__FAIL_CANCELLED);
   tm__msg_unref(box->message, job->pool->mem, job->pool->rt->store);
@@ -191,7 +195,7 @@ static int job_results(lua_State *L) {
   lua_newtable(L);
   if (out && !atomic_load(&job->failed)) i = n;
   while (i < n) {
-    tm__msg *m = atomic_load(&tm__job_slot(job, i)->results);
+    tm__msg *m = tm__job_results(job, i);
     if (m) read_message(L, job, m);
     i += m ? m->count : 1;
   }
@@ -277,7 +281,7 @@ static void mark_taken(tm__jobbox *box, uint64_t i) {
 }
 
 static tm__msg *message_at(const tm__jobbox *box, uint64_t i) {
-  return atomic_load(&tm__job_slot(box->job, i)->results);
+  return tm__job_results(box->job, i);
 }
 
 /* The lowest item whose message is there: the oldest not taken, or any. */
@@ -351,9 +355,9 @@ static int job_take(lua_State *L) {
   if (!has_message(box->job, &s))
     wait_until(L, box->job, has_message, &s, timeout);
   if (!find_message(box, s.any, &item)) return 0;
-  /* the slot is free from now on: another item may come to use it while
+  /* the place is free from now on: another item may come to use it while
      this message is still being read */
-  box->message = atomic_exchange(&tm__job_slot(box->job, item)->results, NULL);
+  box->message = tm__job_take(box->job, item);
   box->at = tm__msg_bytes(box->message);
   box->item = item;
   return take_record(L, box);

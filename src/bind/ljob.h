@@ -11,6 +11,7 @@
    classes that were sent: they come back by their identity alone. */
 typedef struct tm__jobbox {
   tm__job *job;            /* a reference */
+  int32_t pid;             /* of the process that made it */
   uint64_t oldest;         /* items below were taken (streams) */
   tm__msg *message;        /* being taken; a reference */
   const unsigned char *at; /* in it */

@@ -12,6 +12,8 @@ static const char pool_type[] = "tidemill.pool";
 tm__poolbox *tm__pool_check(lua_State *L, int index) {
   tm__poolbox *box = luaL_checkudata(L, index, pool_type);
   if (!box->pool) luaL_error(L, "the pool was collected");
+  if (box->pid != tm__pid())
+    luaL_error(L, "the pool is the script's, not this worker process's");
   return box;
 }
 
@@ -110,27 +112,42 @@ static bool is_kind(lua_State *L, int options, const char *kind) {
   return same;
 }
 
+/* Fork, unless the process has threads that are not ours: they may hold
+   locks that nobody would give back in a child. */
+static void choose_start(lua_State *L, int table, tm__pool_options *o) {
+  lua_getfield(L, table, "start_method");
+  const char *method = luaL_optstring(L, -1, "auto");
+  bool spawn = strcmp(method, "spawn") == 0;
+  if (strcmp(method, "auto") == 0) spawn = tm__foreign_threads() > 0;
+  o->kind = spawn ? &tm__worker_spawn : &tm__worker_fork;
+  o->guest = spawn ? &tm__guest_own : &tm__guest_forked;
+  lua_pop(L, 1);
+}
+
 static tm__pool_options read_options(lua_State *L, int table) {
   tm__state *s = tm__state_get(L);
   bool fake = is_kind(L, table, "fake");
+  bool process = is_kind(L, table, "process");
+  int workers = atomic_load(process ? &s->rt->processes : &s->rt->threads);
   tm__pool_options o = {
       .kind = fake ? &tm__worker_inline : &tm__worker_thread,
       .guest = fake ? &tm__guest_direct : &tm__guest_own,
-      .workers =
-          fake ? 1
-               : (int)field(L, table, "workers", atomic_load(&s->rt->threads)),
+      .workers = fake ? 1 : (int)field(L, table, "workers", workers),
       .max_items = (uint64_t)field(L, table, "max_tasks_per_child", 0),
       .max_memory = (size_t)field(L, table, "max_memory_per_child", 0),
       .pin = pin_policy(L, table, atomic_load(&s->rt->pin))};
   if (fake) return o;
+  if (process) choose_start(L, table, &o);
   o.initializer = pack_initializer(L, table);
-  o.guest_user = read_paths(L, &s->rt->mem);
+  tm__paths *paths = read_paths(L, &s->rt->mem);
+  paths->script = process ? s : NULL;
+  o.guest_user = paths;
   return o;
 }
 
 static tm__poolbox *push_box(lua_State *L, bool shared) {
   tm__poolbox *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (tm__poolbox){.shared = shared};
+  *box = (tm__poolbox){.shared = shared, .pid = tm__pid()};
   luaL_setmetatable(L, pool_type);
   return box;
 }
@@ -156,10 +173,22 @@ static int pool_shared(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   tm__poolbox *box = push_box(L, true);
   tm__pool_options o = read_options(L, 1);
-  int status = tm__runtime_shared(rt, TM__SHARED_THREAD, &o, &box->pool, &e);
+  int kind = is_kind(L, 1, "process") ? TM__SHARED_PROCESS : TM__SHARED_THREAD;
+  int status = tm__runtime_shared(rt, kind, &o, &box->pool, &e);
   if (status || box->pool->guest_user != o.guest_user)
     o.guest->dispose(o.guest_user);
   return status ? tm__raise(L, &e) : 1;
+}
+
+/* shared_process_pool() -> the runtime's pool of processes, nil: none yet */
+static int pool_shared_process(lua_State *L) {
+  tm_runtime *rt = tm__state_get(L)->rt;
+  tm__poolbox *box = push_box(L, true);
+  pthread_mutex_lock(&rt->lock);
+  tm__pool *pool = rt->shared[TM__SHARED_PROCESS];
+  if (pool) box->pool = tm__pool_ref(pool);
+  pthread_mutex_unlock(&rt->lock);
+  return pool ? 1 : 0;
 }
 
 /* ---- ends ---- */
@@ -199,7 +228,7 @@ static int pool_gc(lua_State *L) {
   tm__poolbox *box = luaL_checkudata(L, 1, pool_type);
   tm__pool *pool = box->pool;
   box->pool = NULL;
-  if (!pool) return 0;
+  if (!pool || box->pid != tm__pid()) return 0;
   if (!box->shared) {
     tm__pool_terminate(pool);
     tm__pool_join(pool, NULL, NULL);
@@ -261,7 +290,8 @@ void tm__pool_register(lua_State *L) {
       {"new_pool", pool_new},    {"shared_pool", pool_shared},
       {"close", pool_close},     {"terminate", pool_terminate},
       {"join", pool_join},       {"pool_state", pool_state},
-      {"is_fake", pool_is_fake}, {NULL, NULL}};
+      {"is_fake", pool_is_fake}, {"shared_process_pool", pool_shared_process},
+      {NULL, NULL}};
   luaL_newmetatable(L, pool_type);
   luaL_setfuncs(L, meta, 0);
   lua_setfield(L, -2, "pool_meta");

@@ -176,7 +176,7 @@ static void pack_code(lua_State *L, tm__packer *p) {
    their packers until nothing can raise any more. */
 static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
                     tm__items *items, tm__jobbox *box, tm_error *e) {
-  tm__packer *code = tm__packer_push(L, NULL), *list = NULL;
+  tm__packer *code = tm__packer_push_in(L, NULL, pool->mem), *list = NULL;
   offsets *o = NULL;
   pack_paths(L, code, pool->guest_user);
   if (items->kind == TM__ITEMS_PACKED)
@@ -255,7 +255,7 @@ static int submit(lua_State *L) {
                     : make_job(L, pool, &spec, &items, box, &e);
   if (status) return tm__raise(L, &e);
   box->job->owner = s->uid;
-  if (get_boolean(L, "notify")) box->job->inbox = tm__inbox_ref(s->inbox);
+  if (get_boolean(L, "notify")) tm__inbox_expect(s->inbox, box->job);
   lua_settop(L, SPEC + 1);
   lua_pushvalue(L, POOL);
   lua_setiuservalue(L, -2, 1);
@@ -300,7 +300,7 @@ static int feed(lua_State *L) {
     tm__job_feed(job, NULL);
     return 0;
   }
-  tm__packer *p = tm__packer_push(L, NULL);
+  tm__packer *p = tm__packer_push_in(L, NULL, job->pool->mem);
   tm__pack_item(p, "item", i + 1);
   tm__pack_values(p, 2, 1);
   tm__pack_sections(p);

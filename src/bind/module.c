@@ -106,6 +106,19 @@ static int in_worker(lua_State *L) {
   return 1;
 }
 
+/* in_process() -> whether this process is a worker */
+static int in_process(lua_State *L) {
+  lua_pushboolean(L, tm__served != NULL);
+  return 1;
+}
+
+/* set_processes(n): workers of the shared process pool */
+static int set_processes(lua_State *L) {
+  atomic_store(&tm__state_get(L)->rt->processes,
+               (int)luaL_checkinteger(L, 1));
+  return 0;
+}
+
 /* set_settings(table): what every state of the runtime reads */
 static int set_settings(lua_State *L) {
   tm_runtime *rt = tm__state_get(L)->rt;
@@ -169,6 +182,8 @@ static void register_core(lua_State *L) {
                                        {"setenv", set_environment},
                                        {"isatty", is_terminal},
                                        {"set_threads", set_threads},
+                                       {"set_processes", set_processes},
+                                       {"in_process", in_process},
                                        {"set_pin", set_pin},
                                        {"set_arena", set_arena},
                                        {"in_worker", in_worker},

@@ -374,7 +374,7 @@ void tm__packer_free(tm__packer *p) {
   tm__buf_term(&p->buf);
   tm__keys_term(&p->keys, p->store);
   tm__memo_term(&p->memo);
-  tm__free(p->buf.mem, p->sections);
+  tm__free(p->mem, p->sections);
   p->state = NULL;
 }
 
@@ -398,6 +398,7 @@ static tm__packer *packer_new(lua_State *L, tm__state *s) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
   }
   lua_setmetatable(L, -2);
+  p->mem = mem;
   tm__buf_init(&p->buf, mem);
   tm__keys_init(&p->keys, mem);
   tm__memo_init(&p->memo, mem);
@@ -418,7 +419,20 @@ static tm__packer *take_spare(lua_State *L) {
   return NULL;
 }
 
+static void use_memory(tm__packer *p, const tm__mem *mem) {
+  if (p->buf.mem == mem) return;
+  tm__buf_term(&p->buf);
+  tm__keys_term(&p->keys, p->store);
+  tm__buf_init(&p->buf, mem);
+  tm__keys_init(&p->keys, mem);
+}
+
 tm__packer *tm__packer_push(lua_State *L, tm__packer *code) {
+  return tm__packer_push_in(L, code, code ? code->buf.mem : NULL);
+}
+
+tm__packer *tm__packer_push_in(lua_State *L, tm__packer *code,
+                               const tm__mem *mem) {
   tm__state *s = tm__state_get(L);
   tm__packer *p;
   tm__checkstack(L, LUA_MINSTACK);
@@ -439,11 +453,13 @@ tm__packer *tm__packer_push(lua_State *L, tm__packer *code) {
   p->item_of = NULL;
   memcpy(p->root, "the value", sizeof "the value");
   tm__memo_clear(&p->memo);
+  if (mem) use_memory(p, mem);
   if (!tm__msg_open(&p->buf)) tm__pack_no_memory(p);
   return p;
 }
 
 void tm__packer_rest(lua_State *L, tm__packer *p) {
+  if (p->buf.mem != p->mem) use_memory(p, p->mem);
   if (p->nfound) clear_list(p, 1);
   if (p->ndeferred) clear_list(p, 2);
   clear_list(p, 3);

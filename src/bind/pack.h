@@ -43,6 +43,7 @@ struct tm__packer {
   lua_State *L;
   tm__state *state; /* NULL once it is freed */
   tm__store *store;
+  const tm__mem *mem; /* of all but the message */
   tm__buf buf;
   tm__keys keys;
   tm__memo memo;
@@ -75,6 +76,10 @@ struct tm__packer {
  * its own sections). Raises when there is no memory.
  */
 tm__packer *tm__packer_push(lua_State *L, tm__packer *code);
+
+/* The same for a message that is allocated from mem. */
+tm__packer *tm__packer_push_in(lua_State *L, tm__packer *code,
+                               const tm__mem *mem);
 
 /* Writes the values at stack indices first .. first + n - 1 as the values
    of a message. Raises a "send" error that names the path to what cannot

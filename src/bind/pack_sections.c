@@ -160,7 +160,7 @@ static tm__section *open_section(tm__packer *p) {
   if (p->nsections == p->cap_sections) {
     int cap = p->cap_sections * 2 + 8;
     tm__section *list =
-        tm__realloc(p->buf.mem, p->sections, (size_t)cap * sizeof *list);
+        tm__realloc(p->mem, p->sections, (size_t)cap * sizeof *list);
     if (!list) luaL_error(p->L, "not enough memory to send a function");
     p->sections = list;
     p->cap_sections = cap;

@@ -1,4 +1,4 @@
-#include "bind/bind.h"
+#include "bind/handle.h"
 
 static char record_key;
 static char table_keys[TM__T_COUNT];
@@ -7,6 +7,7 @@ char tm__unwind_mark;
 static int record_gc(lua_State *L) {
   tm__state *s = lua_touserdata(L, 1);
   if (!s->rt) return 0;
+  tm__handle_orphan(s);
   if (s->inbox) tm__inbox_close(s->inbox);
   tm__inbox_unref(s->inbox);
   tm__runtime_unref(s->rt);
@@ -74,7 +75,7 @@ tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w) {
   lua_setmetatable(L, -2);
   s->rt = tm__runtime_ref(rt);
   s->uid = w ? w->uid : tm__runtime_uid(rt);
-  s->inbox = tm__inbox_new(&rt->mem);
+  s->inbox = tm__inbox_new(tm__arena_mem(rt->arena));
   if (!s->inbox) luaL_error(L, "not enough memory");
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   s->main = lua_tothread(L, -1);

@@ -71,19 +71,23 @@ static void set_path(lua_State *L, const char *field, const char *path) {
   lua_pop(L, 1);
 }
 
+void tm__worker_libraries(lua_State *L) {
+  tm__unwind_coroutines(L);
+  lua_getglobal(L, LUA_OSLIBNAME);
+  lua_pushcfunction(L, no_exit);
+  lua_setfield(L, -2, "exit");
+  lua_pop(L, 1);
+}
+
 /* Fills the record and the libraries; its arguments are light userdata. */
 static int prepare(lua_State *L) {
   tm__worker *w = lua_touserdata(L, 1);
   luaL_openlibs(L);
   tm__module_preload(L, w->pool->rt, w);
-  tm__unwind_coroutines(L);
+  tm__worker_libraries(L);
   tm__items_seed(L, tm__state_get(L), (int64_t)tm__entropy(), 0);
   lua_pushcfunction(L, whole_print);
   lua_setglobal(L, "print");
-  lua_getglobal(L, LUA_OSLIBNAME);
-  lua_pushcfunction(L, no_exit);
-  lua_setfield(L, -2, "exit");
-  lua_pop(L, 1);
   if (w->pool->pinned) {
     wrap(L, LUA_OSLIBNAME, "execute");
     wrap(L, LUA_IOLIBNAME, "popen");

@@ -12,4 +12,8 @@
    worker get all CPUs. */
 lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath);
 
+/* What a worker's state has in the place of standard functions, whoever made
+   the state: os.exit is an error, coroutines can be interrupted. */
+void tm__worker_libraries(lua_State *L);
+
 #endif

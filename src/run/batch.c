@@ -89,7 +89,7 @@ static void run_units(tm__piece *p, tm__work *w) {
     int64_t unit = (int64_t)p->next;
     tm__work_run(w, unit, unit + 1);
     if (!write_record(p, c, unit)) return;
-    p->next++;
+    tm__piece_advance(p);
     if (tm__work_over(w) || tm__piece_over(p)) return;
   }
 }
@@ -101,7 +101,7 @@ void tm__batch_run(tm__piece *p) {
   if (tm__work_begin(&w, c, self->index, self->pool->nworkers)) {
     if (!tm__work_over(&w)) run_units(p, &w);
   } else if (write_record(p, c, (int64_t)p->next)) {
-    p->next++;
+    tm__piece_advance(p);
   }
   tm__work_end(&w);
   if (tm__call_stopped(c)) tm__job_stop(p->job, tm__call_stopped(c));

@@ -22,8 +22,8 @@ typedef struct tm__job tm__job;
  * Only the worker's thread may touch one, but for what is said of `next`.
  *
  * The guest appends one record (job.h) to out for each item from first on,
- * in order, and moves `next` past it; [next, last) had no record when it
- * returned.
+ * in order, and moves `next` past it (tm__piece_advance); [next, last) had no
+ * record when it returned.
  */
 typedef struct tm__piece {
   struct tm__piece *outer, *below;
@@ -38,6 +38,7 @@ typedef struct tm__piece {
   int depth;             /* on its thread, from 1 */
   uint64_t claim_last;   /* the claim goes on to here */
   uint32_t tries;        /* of the claim */
+  struct tm__seat *seat; /* of a process, which tells the parent; or NULL */
   tm__buf out;
   tm__keys keys;
 } tm__piece;
@@ -61,6 +62,10 @@ typedef struct tm__guest {
   /* Makes the state call tm__worker_unwind soon. Called in a signal handler
      on the worker's own thread. */
   void (*interrupt)(tm__worker *w);
+
+  /* In the parent, before a worker is forked: writes down in the ledger of its
+     seat what the child will have of the store. May be NULL. TM_ENOMEM. */
+  int (*inherit)(tm__worker *w);
 
   /* Bytes that the state uses. */
   size_t (*memory)(tm__worker *w);

@@ -1,8 +1,14 @@
 /*
  * inbox.h: jobs that ended, for the state that waits to hear of them
  *
- * One for each script state. Workers push a finished job, the script's
- * thread takes all of them; neither waits for the other.
+ * One for each script state, in the arena: worker processes push too. Workers
+ * push a finished job, the script's thread takes all of them; neither waits
+ * for the other. A job that has an inbox has one reference more, which goes
+ * with it to whoever takes it.
+ *
+ * A worker process that was killed as it ended a job may or may not have
+ * pushed it: such a job is a suspect, and the owner, who alone sees all that
+ * was ever pushed, finds out.
  */
 #ifndef TM_RUN_INBOX_H
 #define TM_RUN_INBOX_H
@@ -11,7 +17,8 @@
 
 struct tm__inbox {
   _Atomic uint32_t refs;
-  _Atomic(tm__job *) head; /* latest first, a reference to each; or shut */
+  _Atomic(tm__job *) head; /* latest first; or shut */
+  _Atomic(tm__job *) suspects;
   const tm__mem *mem;
 };
 
@@ -19,8 +26,14 @@ tm__inbox *tm__inbox_new(const tm__mem *mem);
 tm__inbox *tm__inbox_ref(tm__inbox *box);
 void tm__inbox_unref(tm__inbox *box);
 
-/* Any thread: adds a job (linked by next_done), with a reference. */
+/* A job that is not submitted yet is to go to an inbox when it has ended. */
+void tm__inbox_expect(tm__inbox *box, tm__job *job);
+
+/* Any thread, of any process: adds a job (linked by next_done). */
 void tm__inbox_push(tm__inbox *box, tm__job *job);
+
+/* The same for a job that may have been pushed by one who is dead. */
+void tm__inbox_suspect(tm__inbox *box, tm__job *job);
 
 /* The owner: takes all, earliest first, linked by next_done. The references
    are now the caller's. NULL when there are none. */

@@ -5,8 +5,10 @@
 
 #include "base/platform.h"
 #include "run/batch.h"
+#include "run/hub.h"
 #include "run/inbox.h"
 #include "run/pool.h"
+#include "run/runs.h"
 #include "run/runtime.h"
 
 const char *tm__kind_name(int kind) {
@@ -43,6 +45,11 @@ bool tm__record_text(tm__buf *b, int kind, const char *text) {
   return true;
 }
 
+static void msg_unref(const tm__job *job, tm__msg *m) {
+  tm__pool *pool = tm__job_pool(job);
+  tm__msg_unref(m, pool->mem, pool->rt->store);
+}
+
 static void items_free(tm__items *items, tm__pool *pool) {
   tm__msg_unref(items->packed, pool->mem, pool->rt->store);
   tm__free(pool->mem, items->offsets);
@@ -50,42 +57,47 @@ static void items_free(tm__items *items, tm__pool *pool) {
   items->offsets = NULL;
 }
 
+/* The words stay: a worker may still look at one. */
 static void empty(tm__job *job) {
-  for (uint64_t i = 0; i < (job->nslots ? job->nslots : 1); i++) {
-    tm__slot *slot = &job->slots[i];
-    tm__msg_unref(atomic_load(&slot->results), job->pool->mem,
-                  job->pool->rt->store);
-    tm__msg_unref(slot->item, job->pool->mem, job->pool->rt->store);
+  uint64_t n = job->nwords ? job->nwords : 1;
+  for (uint64_t i = 0; i < n; i++) {
+    tm__run r = tm__runs_read(atomic_load(&job->words[i]));
+    if (r.state != TM__RUN_SETTLED) continue;
+    atomic_store(&job->words[i], 0);
+    msg_unref(job, r.msg);
   }
-  if (job->slots != &job->one) tm__free(job->pool->mem, job->slots);
-  tm__free(job->pool->mem, job->spares);
-  job->spares = NULL;
-  job->slots = &job->one;
-  job->one = (tm__slot){.item = NULL};
-  job->nslots = 0;
-  items_free(&job->items, job->pool);
+  for (uint64_t i = 0; job->fed && i < n; i++) {
+    msg_unref(job, job->fed[i]);
+    job->fed[i] = NULL;
+  }
+  items_free(&job->items, tm__job_pool(job));
 }
 
 void tm__job_empty(tm__job *job) {
   if (!atomic_load(&job->lost)) empty(job);
 }
 
-/* One slot for each item, or for each place in a stream's window; the only
-   slot of a small job is inside it. */
-static bool slots_make(tm__job *job) {
-  const tm__mem *mem = job->pool->mem;
+/* The only word of a small job is inside it. */
+static bool words_make(tm__job *job, const tm__mem *mem) {
   uint64_t n = job->spec.window ? job->spec.window : job->items.n;
-  job->slots = &job->one;
+  job->words = &job->one;
   if (job->spec.window) {
     job->spares = tm__calloc(mem, n, sizeof *job->spares);
-    if (!job->spares) return false;
+    job->fed = tm__calloc(mem, n, sizeof *job->fed);
+    if (!job->spares || !job->fed) return false;
   }
   if (n <= 1) return true;
-  tm__slot *slots = tm__calloc(mem, n, sizeof *slots);
-  if (!slots) return false;
-  job->slots = slots;
-  job->nslots = n;
+  _Atomic uint64_t *words = tm__calloc(mem, n, sizeof *words);
+  if (!words) return false;
+  job->words = words;
+  job->nwords = n;
   return true;
+}
+
+static void words_free(tm__job *job, const tm__mem *mem) {
+  if (job->words != &job->one) tm__free(mem, (void *)job->words);
+  tm__free(mem, job->spares);
+  tm__free(mem, job->fed);
 }
 
 int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
@@ -94,11 +106,12 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
   *out = NULL;
   if (!job) goto no_memory;
   job->pool = pool;
+  job->hub = pool->hub;
   job->spec = *spec;
   job->items = *items;
-  if (!slots_make(job)) goto no_memory;
+  if (!words_make(job, pool->mem)) goto no_memory;
   job->code = code;
-  job->id = atomic_fetch_add(&pool->rt->next_job, 1) + 1;
+  job->id = tm__runtime_job(pool->rt);
   atomic_init(&job->refs, 1);
   atomic_init(&job->limit, spec->window ? 0 : items->n);
   atomic_init(&job->closed, spec->window == 0);
@@ -109,7 +122,7 @@ int tm__job_new(tm__job **out, tm__pool *pool, const tm__spec *spec,
   *out = job;
   return TM_OK;
 no_memory:
-  if (job) tm__free(pool->mem, job->spares);
+  if (job) words_free(job, pool->mem);
   tm__free(pool->mem, job);
   items_free(items, pool);
   tm__msg_unref(code, pool->mem, pool->rt->store);
@@ -117,36 +130,42 @@ no_memory:
                   (unsigned long long)items->n);
 }
 
+/* In a worker process the references of a job are what its seat holds. */
+static bool foreign(const tm__job *job) {
+  return job->hub && tm__served && job->hub == tm__served->hub;
+}
+
 tm__job *tm__job_ref(tm__job *job) {
-  /* relaxed: whoever gives us a reference has one */
-  atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
+  if (foreign(job))
+    tm__seat_hold(tm__served_seat, job);
+  else /* relaxed: whoever gives us a reference has one */
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
   return job;
 }
 
-/* Frees a list of items given back; answers how many they are. */
-static uint64_t again_free(tm__again *list, const tm__mem *mem) {
-  uint64_t count = 0;
-  while (list) {
-    tm__again *a = list;
-    list = a->next;
-    count += a->last - a->first;
-    tm__free(mem, a);
-  }
-  return count;
-}
-
-void tm__job_unref(tm__job *job) {
-  if (!job || atomic_fetch_sub(&job->refs, 1) != 1) return;
+void tm__job_free(tm__job *job) {
   tm__pool *pool = job->pool;
-  if (job->watched && !tm__job_done(job)) atomic_fetch_sub(&pool->timed, 1);
+  if (job->watched && !tm__job_done(job)) atomic_fetch_sub(&pool->bell->timed, 1);
   if (pool->guest->forget) pool->guest->forget(job);
-  again_free(job->again, pool->mem);
   empty(job);
+  words_free(job, pool->mem);
   tm__batch_free(job->batch);
-  tm__msg_unref(job->code, pool->mem, pool->rt->store);
+  msg_unref(job, job->code);
   tm__inbox_unref(job->inbox);
   tm__free(pool->mem, job);
   tm__pool_unref(pool);
+}
+
+/* A job of a process that we were forked from is not ours to free. */
+void tm__job_unref(tm__job *job) {
+  if (!job) return;
+  if (foreign(job)) {
+    tm__seat_drop(tm__served_seat, job);
+    return;
+  }
+  if (job->pool->pid != tm__pid()) return;
+  if (atomic_fetch_sub(&job->refs, 1) != 1) return;
+  if (!job->hub || tm__pool_retire(job->pool, job)) tm__job_free(job);
 }
 
 /* The waiter counts itself before it looks, we write before we look: one of
@@ -154,106 +173,70 @@ void tm__job_unref(tm__job *job) {
 void tm__job_tell(tm__job *job) {
   if (!atomic_load(&job->waiters)) return;
   atomic_fetch_add(&job->tick, 1);
-  tm__futex_wake(&job->tick, INT32_MAX, false);
+  tm__futex_wake(&job->tick, INT32_MAX, job->hub != NULL);
 }
 
 /* The inbox comes before `done`: who sees that a job is done finds its
    callbacks due. Workers that sleep with the job prepared wake to drop it. */
-static void finish(tm__job *job) {
-  if (atomic_exchange(&job->ended, 1)) return;
-  if (job->watched) atomic_fetch_sub(&job->pool->timed, 1);
-  if (job->inbox) tm__inbox_push(job->inbox, job);
-  atomic_store(&job->done, 1);
-  tm__job_tell(job);
-  if (atomic_load(&job->resting)) tm__pool_wake_all(job->pool);
+void tm__job_finish(tm__job *job) {
+  tm__pool *pool = tm__job_pool(job);
+  tm__hub_finishing(job->hub, job);
+  if (!atomic_exchange(&job->ended, 1)) {
+    if (job->watched) atomic_fetch_sub(&pool->bell->timed, 1);
+    if (job->inbox) tm__inbox_push(job->inbox, job);
+    atomic_store(&job->done, 1);
+    tm__job_tell(job);
+    if (atomic_load(&job->resting)) tm__pool_wake_all(pool);
+  }
+  tm__hub_finishing(job->hub, NULL);
 }
 
-static void settle(tm__job *job, uint64_t count) {
+void tm__job_settle(tm__job *job, uint64_t count) {
   uint64_t settled = atomic_fetch_add(&job->settled, count) + count;
-  if (atomic_load(&job->closed) && settled == atomic_load(&job->limit))
-    finish(job);
+  if (!atomic_load(&job->closed)) return;
+  if (settled == atomic_load(&job->limit))
+    tm__job_finish(job);
+  else if (atomic_load(&job->slack) &&
+           settled + atomic_load(&job->slack) >= atomic_load(&job->limit))
+    tm__job_tell(job); /* whoever waits is to look closely */
 }
 
-bool tm__job_claimable(tm__job *job) {
-  return atomic_load(&job->nagain) ||
-         atomic_load(&job->next) < atomic_load(&job->limit);
+void tm__job_audit(tm__job *job) {
+  if (!atomic_load(&job->slack) || tm__job_done(job)) return;
+  if (!atomic_load(&job->closed)) return;
+  uint64_t from = job->taken, limit = atomic_load(&job->limit);
+  if (from + tm__runs_settled(job, from) == limit) tm__job_finish(job);
 }
 
-bool tm__job_exhausted(tm__job *job) {
-  return atomic_load(&job->closed) && !tm__job_claimable(job);
+/* Skips what nobody runs. */
+static void skip_rest(tm__job *job, bool again) {
+  tm__hub_settling(job->hub, job, atomic_load(&job->limit));
+  tm__job_settle(job, tm__runs_skip(job, again));
+  tm__hub_settling(job->hub, NULL, 0);
 }
 
-static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
-
-/* Claims from what was given back. Taken under the pool's lock; rare. */
-static bool claim_again(tm__job *job, uint64_t most, tm__claim *out) {
-  bool found = false;
-  pthread_mutex_lock(&job->pool->lock);
-  tm__again *a = job->again;
-  if (a) {
-    found = true;
-    out->first = a->first;
-    out->last = a->first + min_u64(most, a->last - a->first);
-    out->tries = a->tries;
-    a->first = out->last;
-    if (a->first == a->last) {
-      job->again = a->next;
-      atomic_fetch_sub(&job->nagain, 1);
-      tm__free(job->pool->mem, a);
-    }
+void tm__job_give_back(tm__job *job, tm__claim *claim) {
+  tm__runs_give_back(job, claim);
+  claim->first = claim->last;
+  if (atomic_load(&job->stopped)) {
+    skip_rest(job, true);
+    return;
   }
-  pthread_mutex_unlock(&job->pool->lock);
-  return found;
-}
-
-bool tm__job_claim(tm__job *job, uint64_t most, int workers, tm__claim *out) {
-  if (atomic_load(&job->nagain) && claim_again(job, most, out)) return true;
-  uint64_t next = atomic_load(&job->next);
-  for (;;) {
-    uint64_t limit = atomic_load(&job->limit);
-    if (next >= limit) return false;
-    uint64_t count = min_u64(most, limit - next);
-    if (!job->spec.chunk) {
-      uint64_t fair = (limit - next) / (2 * (uint64_t)workers) + 1;
-      count = min_u64(count, fair);
-    }
-    if (atomic_compare_exchange_weak(&job->next, &next, next + count)) {
-      *out = (tm__claim){.first = next, .last = next + count};
-      return true;
-    }
-  }
-}
-
-bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
-                       uint32_t tries) {
-  tm__again *a = tm__alloc(job->pool->mem, sizeof *a);
-  if (!a) return false;
-  *a = (tm__again){.first = first, .last = last, .tries = tries};
-  pthread_mutex_lock(&job->pool->lock);
-  bool stopped = job->stopped;
-  if (!stopped) {
-    a->next = job->again;
-    job->again = a;
-    atomic_fetch_add(&job->nagain, 1);
-  }
-  pthread_mutex_unlock(&job->pool->lock);
-  if (stopped) {
-    tm__free(job->pool->mem, a);
-    return false;
-  }
-  tm__pool_announce(job->pool, job);
+  tm__pool_announce(tm__job_pool(job), job);
   tm__job_tell(job);
-  return true;
 }
 
-void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first, uint64_t records,
-                     uint64_t count) {
+void tm__job_publish(tm__job *job, tm__claim *claim, tm__msg *m,
+                     uint64_t records, uint64_t count) {
   if (m) {
-    m->first = first;
+    m->first = claim->first;
     m->count = records;
-    atomic_store(&tm__job_slot(job, first)->results, m);
   }
-  settle(job, count);
+  if (m && job->hub) tm__msg_pass(m, tm__job_pool(job)->rt->store);
+  tm__hub_settling(job->hub, job, count);
+  tm__runs_settle(job, claim, m, records, count);
+  tm__job_settle(job, count);
+  tm__hub_settling(job->hub, NULL, 0);
   if (job->spec.window) tm__job_tell(job);
 }
 
@@ -264,7 +247,7 @@ _Static_assert(offsetof(tm__spare, bytes) == sizeof(tm__msg),
    that nobody gives back. */
 static tm__msg *spare_failure(tm__job *job, uint64_t item, int kind) {
   static const char text[] = "not enough memory for the result";
-  tm__spare *s = &job->spares[job->nslots ? item % job->nslots : 0];
+  tm__spare *s = &job->spares[job->nwords ? item % job->nwords : 0];
   _Static_assert(TM__RECORD_HEAD + sizeof text <= sizeof s->bytes, "it fits");
   tm__record r = {
       .tag = TM__REC_CORE, .kind = (unsigned char)kind, .len = sizeof text - 1};
@@ -275,39 +258,28 @@ static tm__msg *spare_failure(tm__job *job, uint64_t item, int kind) {
   return &s->msg;
 }
 
-void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
+void tm__job_publish_failure(tm__job *job, tm__claim *claim, int kind,
                              const char *text) {
   tm__buf b;
   tm__keys keys;
   tm__msg *m = NULL;
-  tm__buf_init(&b, job->pool->mem);
-  tm__keys_init(&keys, job->pool->mem);
+  const tm__mem *mem = tm__job_pool(job)->mem;
+  tm__buf_init(&b, mem);
+  tm__keys_init(&keys, mem);
   if (tm__msg_open(&b) && tm__record_text(&b, kind, text))
     m = tm__msg_seal(&b, &keys);
   tm__buf_term(&b);
-  if (!m && job->spares) m = spare_failure(job, item, kind);
-  tm__job_fail(job, item);
-  tm__job_publish(job, m, item, 1, 1);
+  if (!m && job->spares) m = spare_failure(job, claim->first, kind);
+  tm__job_fail(job, claim->first);
+  tm__job_publish(job, claim, m, 1, 1);
 }
 
-void tm__job_leave(tm__job *job, uint64_t first, uint64_t last,
-                   uint32_t tries) {
-  if (first >= last) return;
-  if (!tm__job_skips(job, first) && tm__job_give_back(job, first, last, tries))
-    return;
-  for (; first < last && !tm__job_skips(job, first); first++)
-    tm__job_publish_failure(job, first, TM__FAIL_TASK,
-                            "not enough memory to run the item");
-  tm__job_publish(job, NULL, first, 0, last - first);
-}
-
-/* Closes the claims; answers how many items were not claimed. The limit of
-   a stream must not grow meanwhile: its caller has the pool's lock. */
-static uint64_t close_claims(tm__job *job) {
-  atomic_store(&job->closed, 1);
-  uint64_t next = atomic_exchange(&job->next, UINT64_MAX);
-  uint64_t limit = atomic_load(&job->limit);
-  return next < limit ? limit - next : 0;
+void tm__job_leave(tm__job *job, tm__claim *claim) {
+  if (claim->first >= claim->last) return;
+  if (tm__job_skips(job, claim->first))
+    tm__job_publish(job, claim, NULL, 0, claim->last - claim->first);
+  else
+    tm__job_give_back(job, claim);
 }
 
 void tm__job_fail(tm__job *job, uint64_t item) {
@@ -317,57 +289,61 @@ void tm__job_fail(tm__job *job, uint64_t item) {
   while (item < lowest &&
          !atomic_compare_exchange_weak(&job->fail_at, &lowest, item)) {
   }
-  settle(job, close_claims(job));
+  skip_rest(job, false);
 }
 
 void tm__job_stop(tm__job *job, int kind) {
   uint32_t none = 0;
   atomic_compare_exchange_strong(&job->cancelled, &none, (uint32_t)kind);
-  pthread_mutex_lock(&job->pool->lock);
-  uint64_t skipped = close_claims(job);
-  tm__again *again = job->again;
-  job->again = NULL;
-  atomic_store(&job->nagain, 0);
-  job->stopped = true;
-  bool queued = tm__pool_unlink(job->pool, job);
-  pthread_mutex_unlock(&job->pool->lock);
-  skipped += again_free(again, job->pool->mem);
-  settle(job, skipped);
+  atomic_store(&job->stopped, 1);
+  atomic_store(&job->closed, 1);
+  bool queued = tm__pool_unlink(tm__job_pool(job), job);
+  skip_rest(job, true);
   if (queued) tm__job_unref(job);
 }
 
 uint64_t tm__job_room(tm__job *job, uint64_t taken) {
   /* relaxed: only the owner changes limit */
   uint64_t limit = atomic_load_explicit(&job->limit, memory_order_relaxed);
+  job->taken = taken;
   return job->spec.window - (limit - taken);
 }
 
-/* Puts an item in its slot, unless the job was stopped; answers the message
-   that nobody needs any more. */
-static tm__msg *put_item(tm__job *job, tm__msg *item) {
-  if (job->stopped) return item;
-  uint64_t i = atomic_load(&job->limit);
-  tm__slot *slot = tm__job_slot(job, i);
-  tm__msg *before = slot->item;
-  slot->item = item;
-  atomic_store(&job->limit, i + 1); /* the slot is written before */
-  return before;
+tm__msg *tm__job_fed(tm__job *job, uint64_t i) {
+  return job->fed[job->nwords ? i % job->nwords : 0];
 }
 
+/* Whoever stops the job says so before it skips, we look after the item is
+   there: one of us skips it. */
 void tm__job_feed(tm__job *job, tm__msg *item) {
-  tm__pool *pool = job->pool;
-  pthread_mutex_lock(&pool->lock);
-  item = put_item(job, item);
-  bool stopped = job->stopped;
-  pthread_mutex_unlock(&pool->lock);
-  tm__msg_unref(item, pool->mem, pool->rt->store);
-  if (!stopped) tm__pool_announce(pool, job);
+  uint64_t i = atomic_load(&job->limit);
+  tm__msg **place = &job->fed[job->nwords ? i % job->nwords : 0];
+  tm__msg *before = *place;
+  if (atomic_load(&job->stopped)) {
+    msg_unref(job, item);
+    return;
+  }
+  *place = item;
+  tm__runs_feed(job, i);
+  msg_unref(job, before);
+  if (atomic_load(&job->stopped))
+    skip_rest(job, true);
+  else
+    tm__pool_announce(tm__job_pool(job), job);
+}
+
+tm__msg *tm__job_results(tm__job *job, uint64_t i) {
+  return tm__runs_read(atomic_load(tm__runs_word(job, i))).msg;
+}
+
+tm__msg *tm__job_take(tm__job *job, uint64_t i) {
+  return tm__runs_read(atomic_exchange(tm__runs_word(job, i), 0)).msg;
 }
 
 void tm__job_close(tm__job *job) {
   atomic_store(&job->closed, 1);
-  settle(job, 0);
-  tm__pool_dismiss(job->pool, job);
+  tm__job_settle(job, 0);
+  tm__pool_dismiss(tm__job_pool(job), job);
 }
 
 const tm__msg *tm__job_item(tm__job *job, uint64_t i,
@@ -376,7 +352,7 @@ const tm__msg *tm__job_item(tm__job *job, uint64_t i,
   const tm__msg *m = NULL;
   uint64_t offset = 0;
   if (job->items.kind == TM__ITEMS_STREAM) {
-    m = tm__job_slot(job, i)->item;
+    m = tm__job_fed(job, i);
   } else if (job->items.kind == TM__ITEMS_PACKED) {
     m = job->items.packed;
     if (job->items.offsets) offset = job->items.offsets[i];

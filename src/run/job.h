@@ -1,21 +1,19 @@
 /*
  * job.h: one call to a pool, a task over n items
  *
- * Items are numbered from 0 here. Workers claim runs of them through `next`
- * and answer each run with a message of records, put in the slot of its
- * first item. A run may be given back in part (it took long, or its worker
- * was lost); what is given back waits in `again` and is claimed first.
+ * Items are numbered from 0 here. Workers claim runs of them (runs.h) and
+ * answer each with a message of records, which takes the place of the claim.
  *
- *   0 ......... next ......... limit          slots (ring of `window`)
+ *   0 ......... next ......... limit
  *     claimed        unclaimed
  *
  * Invariants
  *   - every item below limit is counted in `settled` exactly once: when its
- *     record was published, or when it was skipped;
- *   - the job is done when it is closed and settled == limit; `done` is set
- *     once, after every slot was written;
- *   - the slots that are set partition the items that have records: the
- *     message in slot i answers items i .. i + count - 1;
+ *     record was published, or when it was skipped. A worker process that is
+ *     killed may leave items settled and not counted, never the reverse:
+ *     `slack` says how many at most, and tm__job_audit finds out;
+ *   - the job is done when it is closed and all items are settled; `done` is
+ *     set once, after every word was written;
  *   - a job that raises claims nothing above its lowest failed item, and
  *     every item below that is run;
  *   - a job that was stopped has nothing to claim, then or later, and is in
@@ -23,11 +21,15 @@
  *
  * A stream (imap) is a job whose limit grows while it runs: its owner feeds
  * items and takes results, at most `window` of them between. Whoever takes
- * results waits for each of them, so there is a spare message for each slot,
+ * results waits for each of them, so there is a spare message for each place,
  * for the failure of an item when there is no memory to say it.
  *
- * Threads: any worker of the pool calls claim, give_back, publish and fail;
- * only the owner (the thread that submitted) calls feed, close, take.
+ * Jobs of a process pool are in the arena, at one address in every process.
+ * Worker processes change what is atomic and nothing else; they keep a job
+ * alive by a note in their seat (hub.h), and its `refs` are the parent's.
+ *
+ * Threads: any worker of the pool claims and publishes; only the owner (the
+ * thread that submitted) calls feed, close, take.
  */
 #ifndef TM_RUN_JOB_H
 #define TM_RUN_JOB_H
@@ -110,28 +112,18 @@ typedef struct tm__spec {
   uint64_t window; /* > 0: a stream that runs at most so far ahead */
 } tm__spec;
 
-/* A slot: the results that begin at this item, and in a stream the item. */
-typedef struct tm__slot {
-  _Atomic(tm__msg *) results;
-  tm__msg *item;
-} tm__slot;
-
 /* The message of a failure that no memory was left for. */
 typedef struct tm__spare {
   tm__msg msg;
   unsigned char bytes[80];
 } tm__spare;
 
-/* Items that were claimed and given back. */
-typedef struct tm__again {
-  struct tm__again *next;
-  uint64_t first, last;
-  uint32_t tries;
-} tm__again;
-
+/* A run of items that is the caller's. It is ended from the front, by what is
+   published; the rest stays the caller's until it is left. */
 typedef struct tm__claim {
   uint64_t first, last;
-  uint32_t tries; /* times that these items were tried before */
+  uint32_t tries;  /* times that these items were tried before */
+  uint32_t worker; /* index of whose it is */
 } tm__claim;
 
 struct tm__job {
@@ -144,30 +136,36 @@ struct tm__job {
   uint64_t owner; /* uid of the state that will read the results */
   void *user;     /* the guest's own */
   struct tm__batch *batch; /* a kernel in the place of code; owned, or NULL */
-  tm__slot *slots;
-  tm__slot one; /* the slots of a job of one item */
-  uint64_t nslots;
-  tm__spare *spares;         /* of a stream: as many as slots */
+  _Atomic uint64_t *words; /* runs.h: one for each item or place */
+  _Atomic uint64_t one;    /* the words of a job of one item */
+  uint64_t nwords;
+  tm__msg **fed;             /* of a stream: as many items as words */
+  tm__spare *spares;         /* of a stream: as many as words */
+  struct tm__hub *hub;       /* of a process pool; NULL: threads */
+  uint64_t entry;            /* in the hub's ring, from 1; 0: none */
   tm__inbox *inbox;          /* told when done; may be NULL */
   struct tm__job *next_done; /* in the inbox */
+  struct tm__job *next_suspect; /* the same */
+  bool delivered;               /* was taken from there; its owner's */
   struct tm__job *sibling;   /* in tm__piece.children; its thread's */
   struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
   bool queued;                               /* its lock */
-  bool watched;     /* counted in pool->timed; set before it is submitted */
-  tm__again *again; /* its lock */
-  bool stopped;     /* its lock */
+  bool watched;     /* counted in bell.timed; set before it is submitted */
+  uint64_t taken;   /* of a stream, by its owner: items taken in a row */
 
   /* Claims. Written by workers: kept off the lines above. */
   char pad1[64];
   _Atomic uint64_t next;
   _Atomic uint64_t limit;
   _Atomic uint64_t fail_at;   /* lowest failed item in raise mode */
-  _Atomic uint32_t nagain;    /* length of again */
+  _Atomic uint64_t again;     /* where runs were given back: runs.h */
   _Atomic uint32_t closed;    /* limit is final */
+  _Atomic uint32_t stopped;   /* nothing may be left unclaimed */
   _Atomic uint32_t cancelled; /* 0, or the enum tm__kind that says why */
 
   char pad2[64];
   _Atomic uint64_t settled;
+  _Atomic uint64_t slack; /* items that may be settled and not counted */
   _Atomic uint64_t failed;
   _Atomic uint32_t ended; /* somebody sees to its end; `done` follows */
   _Atomic uint32_t done;
@@ -192,31 +190,39 @@ tm__job *tm__job_ref(tm__job *job);
 void tm__job_empty(tm__job *job);
 void tm__job_unref(tm__job *job);
 
-/* Whether a worker could claim something now; and ever again. */
-bool tm__job_claimable(tm__job *job);
-bool tm__job_exhausted(tm__job *job);
+/* For the pool: of a job without references. */
+void tm__job_free(tm__job *job);
 
-/* Claims at most `most` items (at least 1, with a fair share left to the
-   others when the job's chunk is measured). False when there are none. */
-bool tm__job_claim(tm__job *job, uint64_t most, int workers, tm__claim *out);
+/* The pool of a job as this process knows it. */
+tm__pool *tm__job_pool(const tm__job *job);
 
-/* Puts items of a claim back, to be claimed again. False when there is no
-   memory or when the job was stopped: the caller keeps them. */
-bool tm__job_give_back(tm__job *job, uint64_t first, uint64_t last,
-                       uint32_t tries);
+/* Publishes m (may be NULL), the records of the first `records` items of a
+   claim, and settles `count` >= records of them: the claim begins after
+   them. */
+void tm__job_publish(tm__job *job, tm__claim *claim, tm__msg *m,
+                     uint64_t records, uint64_t count);
 
-/* Leaves items of a claim that the caller will not run: they are given back
-   or, as the case may be, skipped, or failed for want of memory. */
-void tm__job_leave(tm__job *job, uint64_t first, uint64_t last, uint32_t tries);
-
-/* Publishes the records of items [first, first + records) (m may be NULL
-   when there are none) and settles `count` >= records items. */
-void tm__job_publish(tm__job *job, tm__msg *m, uint64_t first, uint64_t records,
-                     uint64_t count);
-
-/* Publishes a failure with a text for one item. */
-void tm__job_publish_failure(tm__job *job, uint64_t item, int kind,
+/* Publishes a failure with a text for the first item of a claim. */
+void tm__job_publish_failure(tm__job *job, tm__claim *claim, int kind,
                              const char *text);
+
+/* Gives what is left of a claim back, to be claimed again. */
+void tm__job_give_back(tm__job *job, tm__claim *claim);
+
+/* Leaves what is left of a claim: it is given back or, as the case may be,
+   skipped. */
+void tm__job_leave(tm__job *job, tm__claim *claim);
+
+/* Settles items that need no more than that. */
+void tm__job_settle(tm__job *job, uint64_t count);
+
+/* Ends a job of which a dead process may have settled items that it did not
+   count, if it is over. The owner's thread, or for a job that is no stream
+   any of its process. */
+void tm__job_audit(tm__job *job);
+
+/* Does what the end of a job needs; for who finds that it was left undone. */
+void tm__job_finish(tm__job *job);
 
 /* Notes that an item failed: in raise mode nothing above it is begun. */
 void tm__job_fail(tm__job *job, uint64_t item);
@@ -233,11 +239,17 @@ static inline bool tm__job_skips(tm__job *job, uint64_t i) {
    ...). The pool's lock must not be held. */
 void tm__job_stop(tm__job *job, int kind);
 
-/* Streams, by the owner: room for items now; one more; no more. feed takes
-   the message over; an item for a job that was stopped is dropped. */
+/* Streams, by the owner: room for items now, when so many were taken; one
+   more; no more. feed takes the message over; an item for a job that was
+   stopped is dropped. */
 uint64_t tm__job_room(tm__job *job, uint64_t taken);
 void tm__job_feed(tm__job *job, tm__msg *item);
 void tm__job_close(tm__job *job);
+
+/* The message whose first record is item i's; NULL when there is none (yet).
+   take: it is the caller's now, and the place of item i is free. */
+tm__msg *tm__job_results(tm__job *job, uint64_t i);
+tm__msg *tm__job_take(tm__job *job, uint64_t i);
 
 /* Wakes whoever waits for the job, to look again. */
 void tm__job_tell(tm__job *job);
@@ -246,14 +258,12 @@ static inline bool tm__job_done(tm__job *job) {
   return atomic_load(&job->done) != 0;
 }
 
-/* The slot of an item. */
-static inline tm__slot *tm__job_slot(tm__job *job, uint64_t i) {
-  return &job->slots[job->nslots ? i % job->nslots : 0];
-}
-
 /* The bytes of a packed or streamed item; NULL for other kinds. */
 const tm__msg *tm__job_item(tm__job *job, uint64_t i,
                             const unsigned char **bytes,
                             const unsigned char **end);
+
+/* The item's message itself, of a stream. */
+tm__msg *tm__job_fed(tm__job *job, uint64_t i);
 
 #endif

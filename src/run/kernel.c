@@ -113,6 +113,14 @@ void tm__kernels_init(tm__kernels *ks, const tm__mem *mem) {
   pthread_mutex_init(&ks->lock, NULL);
 }
 
+void tm__kernels_before_fork(tm__kernels *ks) {
+  pthread_mutex_lock(&ks->lock);
+}
+
+void tm__kernels_after_fork(tm__kernels *ks) {
+  pthread_mutex_unlock(&ks->lock);
+}
+
 void tm__kernels_term(tm__kernels *ks) {
   list_free(ks->mem, ks->first);
   while (ks->libraries) {

@@ -63,6 +63,10 @@ typedef struct tm__kernels {
 } tm__kernels;
 
 void tm__kernels_init(tm__kernels *ks, const tm__mem *mem);
+/* Around a fork, so that no other thread is at work on the list; the second
+   one in both processes. */
+void tm__kernels_before_fork(tm__kernels *ks);
+void tm__kernels_after_fork(tm__kernels *ks);
 void tm__kernels_term(tm__kernels *ks);
 
 /* Adds a kernel of the host's. TM_EINVAL: the name is taken, or the entry

@@ -1,8 +1,12 @@
 #include "run/monitor.h"
 
-#include <time.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "run/pool.h"
+#include "run/process.h"
 #include "run/runtime.h"
 
 /* How long a late worker may take to unwind before it is interrupted once
@@ -13,8 +17,16 @@
 /* It does not look more often than this. */
 #define RESOLUTION_NS 1000000u
 
+/* How often it looks at a pool of processes in which jobs wait for a place in
+   the ring, or for a process of which it has no descriptor. */
+#define TICK_NS 5000000u
+
 static uint64_t earliest_deadline(const tm__worker *w) {
   uint64_t earliest = UINT64_MAX;
+  if (w->seat) {
+    uint64_t deadline = atomic_load(&w->seat->deadline);
+    return deadline ? deadline : earliest;
+  }
   for (const tm__piece *p = w->piece; p; p = p->outer)
     if (p->deadline && p->deadline < earliest) earliest = p->deadline;
   return earliest;
@@ -25,9 +37,28 @@ static uint64_t earliest_deadline(const tm__worker *w) {
 static uint64_t fill_place(tm__pool *pool, int index, uint64_t now) {
   if (!pool->missing || tm__pool_state_of(pool) != TM__OPEN) return UINT64_MAX;
   pool->missing--;
-  atomic_fetch_sub(&pool->timed, 1);
+  atomic_fetch_sub(&pool->bell->timed, 1);
   tm__pool_replace(pool, index);
   return now + GRACE_NS;
+}
+
+/* A worker that is late: asked, asked again, given up. Answers whether it is
+   to be replaced by another thread. */
+static bool hurry(tm__worker *w, uint64_t now) {
+  if (!w->expired) w->expired = now;
+  if (now - w->expired < ABANDON_NS) {
+    if (w->seat)
+      w->pool->kind->interrupt(w);
+    else
+      tm__worker_poke(w);
+    return false;
+  }
+  if (w->pool->kind->runs_in_caller) return false;
+  if (w->seat)
+    tm__process_kill(w, TM__FAIL_TIMEOUT);
+  else
+    tm__worker_abandon(w);
+  return !w->seat;
 }
 
 /* Looks at one worker; answers when to look again. */
@@ -38,13 +69,10 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
   pthread_mutex_lock(&w->lock);
   uint64_t next = earliest_deadline(w);
   if (next <= now) {
-    if (!w->expired) w->expired = now;
-    replace = !pool->kind->runs_in_caller && now - w->expired >= ABANDON_NS;
-    if (replace)
-      tm__worker_abandon(w);
-    else
-      tm__worker_poke(w);
+    replace = hurry(w, now);
     next = now + GRACE_NS;
+  } else if (w->seat) {
+    w->expired = 0;
   }
   pthread_t thread = w->thread;
   pthread_mutex_unlock(&w->lock);
@@ -55,25 +83,75 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
   return next;
 }
 
-static uint64_t watch_pool(tm__pool *pool, uint64_t now) {
+static uint64_t watch_limits(tm__pool *pool, uint64_t now) {
   uint64_t next = now + pool->shortest + RESOLUTION_NS;
-  pthread_mutex_lock(&pool->roster);
   for (int i = 0; i < pool->nworkers; i++) {
     uint64_t at = watch_worker(pool, i, now);
     if (at < next) next = at;
   }
-  pthread_mutex_unlock(&pool->roster);
   return next;
 }
 
-static void sleep_until(tm__monitor *m, uint64_t at) {
-  if (at == UINT64_MAX) {
-    pthread_cond_wait(&m->news, &m->lock);
-    return;
+/* ---- processes ---- */
+
+static bool room_for_fd(tm__monitor *m) {
+  if (m->nfds < m->cap_fds) return true;
+  int cap = m->cap_fds * 2 + 16;
+  struct pollfd *fds =
+      tm__realloc(m->mem, m->fds, (size_t)cap * sizeof *fds);
+  if (!fds) return false;
+  m->fds = fds;
+  m->cap_fds = cap;
+  return true;
+}
+
+/* One that is waited for by its descriptor needs no more. */
+static uint64_t watch_process(tm__monitor *m, tm__worker *w, uint64_t now) {
+  if (!w || atomic_load(&w->exited) || tm__process_reap(w)) return UINT64_MAX;
+  if (w->pidfd < 0 || !room_for_fd(m)) return now + TICK_NS;
+  m->fds[m->nfds++] = (struct pollfd){.fd = w->pidfd, .events = POLLIN};
+  return UINT64_MAX;
+}
+
+static uint64_t watch_processes(tm__monitor *m, tm__pool *pool, uint64_t now) {
+  uint64_t next = UINT64_MAX;
+  int dead = atomic_load(&pool->dead);
+  for (int i = 0; i < pool->nworkers; i++) {
+    uint64_t at = watch_process(m, pool->workers[i], now);
+    if (at < next) next = at;
   }
-  struct timespec t = {.tv_sec = (time_t)(at / 1000000000u),
-                       .tv_nsec = (long)(at % 1000000000u)};
-  pthread_cond_timedwait(&m->news, &m->lock, &t);
+  if (atomic_load(&pool->dead) != dead) tm__pool_tell(pool);
+  return next;
+}
+
+static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
+  uint64_t next = UINT64_MAX;
+  pthread_mutex_lock(&pool->roster);
+  if (pool->hub) next = watch_processes(m, pool, now);
+  if (atomic_load(&pool->bell->timed)) {
+    uint64_t at = watch_limits(pool, now);
+    if (at < next) next = at;
+  }
+  pthread_mutex_unlock(&pool->roster);
+  if (pool->hub) {
+    if (!pool->kind->forks) tm__pool_refill(pool);
+    tm__pool_sweep(pool);
+    if ((pool->head || pool->retired) && now + TICK_NS < next)
+      next = now + TICK_NS;
+  }
+  return next;
+}
+
+/* ---- the thread ---- */
+
+static void sleep_until(tm__monitor *m, uint64_t at) {
+  uint64_t now = tm__now(), news;
+  int ms = -1;
+  if (at != UINT64_MAX) ms = at > now ? (int)((at - now) / 1000000u + 1) : 0;
+  pthread_mutex_unlock(&m->lock);
+  poll(m->fds, (nfds_t)m->nfds, ms);
+  pthread_mutex_lock(&m->lock);
+  if (read(m->news, &news, sizeof news) < 0) return; /* nothing new */
 }
 
 static void *monitor_main(void *argument) {
@@ -82,9 +160,10 @@ static void *monitor_main(void *argument) {
   pthread_mutex_lock(&m->lock);
   while (!m->ending) {
     uint64_t now = tm__now(), next = UINT64_MAX;
+    m->nfds = 0;
+    m->fds[m->nfds++] = (struct pollfd){.fd = m->news, .events = POLLIN};
     for (tm__pool *p = m->pools; p; p = p->watched_next) {
-      if (!atomic_load(&p->timed)) continue;
-      uint64_t at = watch_pool(p, now);
+      uint64_t at = watch_pool(m, p, now);
       if (at < next) next = at;
     }
     sleep_until(m, next);
@@ -93,34 +172,45 @@ static void *monitor_main(void *argument) {
   return NULL;
 }
 
-int tm__monitor_init(tm__monitor *m, tm_error *e) {
-  pthread_condattr_t clock;
-  *m = (tm__monitor){0};
+int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e) {
+  *m = (tm__monitor){.news = -1, .mem = mem};
   if (pthread_mutex_init(&m->lock, NULL))
     return tm__fail(e, TM_ESYS, "cannot make the monitor's lock");
-  pthread_condattr_init(&clock);
-  pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-  int error = pthread_cond_init(&m->news, &clock);
-  pthread_condattr_destroy(&clock);
-  if (!error) return TM_OK;
-  pthread_mutex_destroy(&m->lock);
-  return tm__fail(e, TM_ESYS, "cannot make the monitor's condition");
+  return TM_OK;
+}
+
+void tm__monitor_child(tm__monitor *m) {
+  if (m->news >= 0) close(m->news);
+  *m = (tm__monitor){.news = -1, .mem = m->mem};
+  pthread_mutex_init(&m->lock, NULL);
+}
+
+void tm__monitor_wake(tm__monitor *m) {
+  uint64_t one = 1;
+  if (m->news >= 0 && write(m->news, &one, sizeof one) < 0)
+    return; /* it is full: the thread has enough to wake for */
 }
 
 void tm__monitor_term(tm__monitor *m) {
   pthread_mutex_lock(&m->lock);
   bool running = m->running;
   m->ending = true;
-  pthread_cond_signal(&m->news);
+  tm__monitor_wake(m);
   pthread_mutex_unlock(&m->lock);
   if (running) pthread_join(m->thread, NULL);
-  pthread_cond_destroy(&m->news);
+  if (m->news >= 0) close(m->news);
+  tm__free(m->mem, m->fds);
   pthread_mutex_destroy(&m->lock);
 }
 
+/* Everything that may fail, before the thread. */
 static int start(tm__monitor *m, tm_error *e) {
   sigset_t all, before;
   if (m->running) return TM_OK;
+  if (!room_for_fd(m))
+    return tm__fail(e, TM_ENOMEM, "not enough memory for the monitor");
+  if (m->news < 0) m->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (m->news < 0) return tm__fail_errno(e, "cannot make an eventfd");
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = pthread_create(&m->thread, NULL, monitor_main, m);
@@ -130,21 +220,32 @@ static int start(tm__monitor *m, tm_error *e) {
   return tm__fail(e, TM_ESYS, "cannot start the thread for time limits");
 }
 
-int tm__monitor_watch(tm__monitor *m, tm__pool *pool, uint64_t limit,
+static void watch(tm__monitor *m, tm__pool *pool) {
+  if (pool->watched) return;
+  pool->watched = true;
+  pool->watched_next = m->pools;
+  m->pools = pool;
+}
+
+int tm__monitor_watch(tm__monitor *m, tm__pool *pool, tm_error *e) {
+  pthread_mutex_lock(&m->lock);
+  int status = start(m, e);
+  if (status == TM_OK) watch(m, pool);
+  tm__monitor_wake(m);
+  pthread_mutex_unlock(&m->lock);
+  return status;
+}
+
+int tm__monitor_limit(tm__monitor *m, tm__pool *pool, uint64_t limit,
                       tm_error *e) {
   pthread_mutex_lock(&m->lock);
   int status = start(m, e);
-  if (status) goto out;
-  if (!pool->watched) {
-    pool->watched = true;
-    pool->shortest = limit;
-    pool->watched_next = m->pools;
-    m->pools = pool;
+  if (status == TM_OK) {
+    watch(m, pool);
+    if (!atomic_fetch_add(&pool->bell->timed, 1) || limit < pool->shortest)
+      pool->shortest = limit;
+    tm__monitor_wake(m);
   }
-  if (!atomic_fetch_add(&pool->timed, 1) || limit < pool->shortest)
-    pool->shortest = limit;
-  pthread_cond_signal(&m->news);
-out:
   pthread_mutex_unlock(&m->lock);
   return status;
 }

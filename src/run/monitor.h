@@ -1,9 +1,11 @@
 /*
- * monitor.h: the thread that sees to time limits while everybody is busy
+ * monitor.h: the thread that acts while everybody is busy
  *
- * One for each runtime, started with the first job that has a time limit.
- * It sleeps until the next deadline, asks workers that are late to unwind,
- * and abandons those that do not come back. With no such job it sleeps.
+ * One for each runtime, started with the first job that has a time limit or
+ * the first pool of processes. It sleeps until the next deadline, asks
+ * workers that are late to unwind, and abandons or kills those that do not
+ * come back; it sees when a process ends, and settles its account. With
+ * nothing to do it sleeps.
  */
 #ifndef TM_RUN_MONITOR_H
 #define TM_RUN_MONITOR_H
@@ -13,25 +15,39 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/memory.h"
 
 struct tm__pool;
+struct pollfd;
 
 typedef struct tm__monitor {
   pthread_mutex_t lock; /* guards all below */
-  pthread_cond_t news;
+  int news;             /* an eventfd; -1 until the thread runs */
   pthread_t thread;
   bool running, ending;
-  struct tm__pool *pools; /* those that had a job with a time limit */
+  struct tm__pool *pools; /* those that it watches */
+  struct pollfd *fds;     /* its own: news, and the workers' pidfds */
+  int nfds, cap_fds;
+  const tm__mem *mem;
 } tm__monitor;
 
-int tm__monitor_init(tm__monitor *m, tm_error *e);
+int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e);
 
 /* Ends the thread. No pool is watched any more. */
 void tm__monitor_term(tm__monitor *m);
 
-/* Watches a pool from now on, for limits as short as `limit` ns. */
-int tm__monitor_watch(tm__monitor *m, struct tm__pool *pool, uint64_t limit,
+/* In a forked child: a monitor that watches nothing and does not run yet. */
+void tm__monitor_child(tm__monitor *m);
+
+/* Watches a pool from now on: its processes. */
+int tm__monitor_watch(tm__monitor *m, struct tm__pool *pool, tm_error *e);
+
+/* The same, for a job with a limit of so many ns for each item. */
+int tm__monitor_limit(tm__monitor *m, struct tm__pool *pool, uint64_t limit,
                       tm_error *e);
+
+/* Makes it look again. Any thread. */
+void tm__monitor_wake(tm__monitor *m);
 
 /* Forgets a pool; afterwards the monitor does not touch it. */
 void tm__monitor_forget(tm__monitor *m, struct tm__pool *pool);

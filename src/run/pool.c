@@ -2,18 +2,25 @@
 
 #include "base/platform.h"
 #include "run/region.h"
+#include "run/runs.h"
 #include "run/runtime.h"
 
 /* ---- life ---- */
 
 static bool wants_pin(const tm_runtime *rt, const tm__pool_options *o) {
-  if (o->kind->runs_in_caller || o->pin == TM__PIN_NO) return false;
+  if (o->kind->runs_in_caller || o->kind->process) return false;
+  if (o->pin == TM__PIN_NO) return false;
   if (o->pin == TM__PIN_YES) return true;
   return o->workers == rt->cpus.affinity && rt->cpus.quota <= 0;
 }
 
+static bool wants_region(const tm__pool *pool) {
+  return !pool->kind->runs_in_caller && !pool->kind->process &&
+         pool->nworkers > 1;
+}
+
 static int start_workers(tm__pool *pool, tm_error *e) {
-  if (!pool->kind->runs_in_caller && pool->nworkers > 1) {
+  if (wants_region(pool)) {
     pool->region = tm__region_new(pool);
     if (!pool->region)
       return tm__fail(e, TM_ENOMEM, "not enough memory for a pool");
@@ -37,15 +44,27 @@ static void pool_free(tm__pool *pool) {
   tm_runtime *rt = pool->rt;
   tm__monitor_forget(&rt->monitor, pool);
   for (int i = 0; i < pool->nworkers; i++) tm__worker_free(pool->workers[i]);
-  tm__free(pool->mem, pool->workers);
+  tm__free(&rt->mem, pool->workers);
   tm__region_free(pool->region);
   if (pool->guest_user && pool->guest->dispose)
     pool->guest->dispose(pool->guest_user);
-  tm__msg_unref(pool->initializer, pool->mem, rt->store);
+  tm__msg_unref(pool->initializer, &rt->mem, rt->store);
+  tm__hub_free(pool->hub, pool->mem);
   pthread_mutex_destroy(&pool->roster);
   pthread_mutex_destroy(&pool->lock);
-  tm__free(pool->mem, pool);
+  tm__free(&rt->mem, pool);
   tm__runtime_unref(rt);
+}
+
+/* What processes share is in the arena; false without memory. */
+static bool share(tm__pool *pool, const tm__pool_options *o) {
+  pool->bell = &pool->own;
+  pool->mem = &pool->rt->mem;
+  if (!o->kind->process) return true;
+  pool->mem = tm__arena_mem(pool->rt->arena);
+  pool->hub = tm__hub_new(pool->mem, o->workers);
+  if (pool->hub) pool->bell = &pool->hub->bell;
+  return pool->hub != NULL;
 }
 
 /* A pool with no worker yet; NULL without memory. */
@@ -53,14 +72,16 @@ static tm__pool *allocate(tm_runtime *rt, const tm__pool_options *o) {
   tm__pool *pool = tm__calloc(&rt->mem, 1, sizeof *pool);
   tm__worker **workers =
       tm__calloc(&rt->mem, (size_t)o->workers, sizeof *workers);
-  if (!pool || !workers) {
+  if (pool) pool->rt = rt;
+  if (!pool || !workers || !share(pool, o)) {
     tm__free(&rt->mem, pool);
     tm__free(&rt->mem, workers);
     return NULL;
   }
+  tm__runtime_ref(rt);
   pool->workers = workers;
-  pool->rt = tm__runtime_ref(rt);
-  pool->mem = &rt->mem;
+  pool->pid = tm__pid();
+  pool->maker = pthread_self();
   pool->kind = o->kind;
   pool->guest = o->guest;
   pool->guest_user = o->guest_user;
@@ -83,7 +104,9 @@ int tm__pool_new(tm__pool **out, tm_runtime *rt, const tm__pool_options *o,
     tm__msg_unref(o->initializer, &rt->mem, rt->store);
     return tm__fail(e, TM_ENOMEM, "not enough memory for a pool");
   }
-  int status = start_workers(pool, e);
+  int status = TM_OK;
+  if (pool->hub) status = tm__monitor_watch(&rt->monitor, pool, e);
+  if (status == TM_OK) status = start_workers(pool, e);
   if (status) {
     tm__pool_terminate(pool);
     tm__pool_join(pool, NULL, NULL);
@@ -106,8 +129,7 @@ void tm__pool_unref(tm__pool *pool) {
 
 /* ---- the queue ---- */
 
-static void link_job(tm__pool *pool, tm__job *job) {
-  if (job->queued || job->stopped) return;
+static void append(tm__pool *pool, tm__job *job) {
   job->queued = true;
   job->queued_next = NULL;
   job->queued_prev = pool->tail;
@@ -116,11 +138,9 @@ static void link_job(tm__pool *pool, tm__job *job) {
   else
     pool->head = job;
   pool->tail = job;
-  tm__job_ref(job);
 }
 
-bool tm__pool_unlink(tm__pool *pool, tm__job *job) {
-  if (!job->queued) return false;
+static void take_out(tm__pool *pool, tm__job *job) {
   job->queued = false;
   if (job->queued_prev)
     job->queued_prev->queued_next = job->queued_next;
@@ -130,17 +150,51 @@ bool tm__pool_unlink(tm__pool *pool, tm__job *job) {
     job->queued_next->queued_prev = job->queued_prev;
   else
     pool->tail = job->queued_prev;
+}
+
+static void link_job(tm__pool *pool, tm__job *job) {
+  if (job->queued || job->entry || atomic_load(&job->stopped)) return;
+  tm__job_ref(job);
+  if (pool->hub && !pool->head && tm__hub_put(pool->hub, job)) return;
+  append(pool, job);
+}
+
+static bool unlink_job(tm__pool *pool, tm__job *job) {
+  if (job->queued)
+    take_out(pool, job);
+  else
+    return job->entry && tm__hub_remove(pool->hub, job);
   return true;
+}
+
+bool tm__pool_unlink(tm__pool *pool, tm__job *job) {
+  if (pool == tm__served) return false;
+  pthread_mutex_lock(&pool->lock);
+  bool queued = unlink_job(pool, job);
+  pthread_mutex_unlock(&pool->lock);
+  return queued;
+}
+
+/* ---- waking ---- */
+
+static uint32_t count_spinners(tm__pool *pool) {
+  return pool->hub ? tm__hub_count(pool->hub, TM__SPINNING)
+                   : atomic_load(&pool->bell->spinners);
+}
+
+static bool any_sleeps(tm__pool *pool) {
+  return pool->hub ? tm__hub_count(pool->hub, TM__SLEEPING) > 0
+                   : atomic_load(&pool->bell->sleepers) > 0;
 }
 
 /* Wakes sleepers for `count` items; those that spin come by themselves. */
 static void wake(tm__pool *pool, uint64_t count) {
-  atomic_fetch_add(&pool->epoch, 1);
-  uint32_t spinners = atomic_load(&pool->spinners);
-  if (count <= spinners || !atomic_load(&pool->sleepers)) return;
+  atomic_fetch_add(&pool->bell->epoch, 1);
+  uint32_t spinners = count_spinners(pool);
+  if (count <= spinners || !any_sleeps(pool)) return;
   count -= spinners;
   int most = count < INT32_MAX ? (int)count : INT32_MAX;
-  tm__futex_wake(&pool->epoch, most, false);
+  tm__futex_wake(&pool->bell->epoch, most, pool->hub != NULL);
 }
 
 void tm__pool_wake_all(tm__pool *pool) { wake(pool, UINT64_MAX); }
@@ -148,30 +202,91 @@ void tm__pool_wake_all(tm__pool *pool) { wake(pool, UINT64_MAX); }
 /* A worker that spun may have taken one of several jobs whose submitters
    counted on it: it passes the call on. */
 static void wake_next(tm__pool *pool) {
-  if (atomic_load(&pool->sleepers) && !atomic_load(&pool->spinners))
-    tm__futex_wake(&pool->epoch, 1, false);
+  if (any_sleeps(pool) && !count_spinners(pool))
+    tm__futex_wake(&pool->bell->epoch, 1, pool->hub != NULL);
+}
+
+bool tm__pool_may_spin(tm__pool *pool) {
+  if (!pool->hub) return tm__runtime_may_spin(pool->rt);
+  return tm__hub_awake(pool->hub) <= pool->rt->cpus.usable;
 }
 
 static uint64_t unclaimed(tm__job *job) {
   uint64_t next = atomic_load(&job->next), limit = atomic_load(&job->limit);
-  return (next < limit ? limit - next : 0) + atomic_load(&job->nagain);
+  return next < limit ? limit - next : 1;
 }
+
+/* ---- jobs that come and go ---- */
 
 void tm__pool_announce(tm__pool *pool, tm__job *job) {
   if (pool->kind->runs_in_caller) return;
-  pthread_mutex_lock(&pool->lock);
-  link_job(pool, job);
-  pthread_mutex_unlock(&pool->lock);
+  if (pool != tm__served) {
+    pthread_mutex_lock(&pool->lock);
+    link_job(pool, job);
+    pthread_mutex_unlock(&pool->lock);
+  }
   wake(pool, unclaimed(job));
 }
 
 void tm__pool_dismiss(tm__pool *pool, tm__job *job) {
   bool queued = false;
+  if (pool == tm__served) return;
   pthread_mutex_lock(&pool->lock);
-  if (tm__job_exhausted(job)) queued = tm__pool_unlink(pool, job);
+  if (pool->hub ? tm__job_done(job) : tm__job_exhausted(job))
+    queued = unlink_job(pool, job);
   pthread_mutex_unlock(&pool->lock);
   if (queued) tm__job_unref(job);
   if (tm__pool_state_of(pool) != TM__OPEN) tm__pool_wake_all(pool);
+}
+
+bool tm__pool_retire(tm__pool *pool, tm__job *job) {
+  if (!tm__hub_holds(pool->hub, job)) return true;
+  pthread_mutex_lock(&pool->lock);
+  job->queued_next = pool->retired;
+  pool->retired = job;
+  pthread_mutex_unlock(&pool->lock);
+  return false;
+}
+
+/* Takes a retired job out that no seat holds any more; NULL. */
+static tm__job *take_retired(tm__pool *pool) {
+  pthread_mutex_lock(&pool->lock);
+  tm__job **at = &pool->retired;
+  while (*at && tm__hub_holds(pool->hub, *at)) at = &(*at)->queued_next;
+  tm__job *job = *at;
+  if (job) *at = job->queued_next;
+  pthread_mutex_unlock(&pool->lock);
+  return job;
+}
+
+/* Takes a job that is done out of the ring, and lets those that wait for a
+   place in; NULL when nothing is done. */
+static tm__job *turn_ring(tm__pool *pool) {
+  pthread_mutex_lock(&pool->lock);
+  tm__job *done = tm__hub_done(pool->hub);
+  if (done) tm__hub_remove(pool->hub, done);
+  while (pool->head && tm__hub_put(pool->hub, pool->head))
+    take_out(pool, pool->head);
+  pthread_mutex_unlock(&pool->lock);
+  return done;
+}
+
+void tm__pool_tell(tm__pool *pool) {
+  pthread_mutex_lock(&pool->lock);
+  tm__hub_tell(pool->hub);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+void tm__pool_sweep(tm__pool *pool) {
+  tm__job *job;
+  if (!pool->hub) return;
+  bool turned = false;
+  while ((job = turn_ring(pool))) {
+    tm__job_unref(job);
+    turned = true;
+  }
+  if (turned && tm__pool_state_of(pool) != TM__OPEN) tm__pool_wake_all(pool);
+  while (pool->retired && (job = take_retired(pool))) tm__job_free(job);
 }
 
 static bool accepts(tm__pool *pool) {
@@ -183,10 +298,12 @@ static bool accepts(tm__pool *pool) {
 int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
   if (job->spec.timeout && !tm__job_done(job)) {
     int status =
-        tm__monitor_watch(&pool->rt->monitor, pool, job->spec.timeout, e);
+        tm__monitor_limit(&pool->rt->monitor, pool, job->spec.timeout, e);
     if (status) return status;
     job->watched = true;
   }
+  tm__pool_sweep(pool);
+  tm__pool_refill(pool);
   pthread_mutex_lock(&pool->lock);
   bool taken = accepts(pool);
   if (taken && !pool->kind->runs_in_caller && !tm__job_done(job))
@@ -210,16 +327,18 @@ static tm__job *find_job(tm__pool *pool, tm__job **dropped) {
   for (tm__job *job = pool->head; job; job = job->queued_next) {
     if (tm__job_claimable(job)) return job;
     if (!tm__job_exhausted(job)) continue;
-    tm__pool_unlink(pool, job);
+    take_out(pool, job);
     *dropped = job;
     return NULL;
   }
   return NULL;
 }
 
-static bool ended(tm__pool *pool) {
+bool tm__pool_ended(tm__pool *pool) {
   int state = tm__pool_state_of(pool);
-  return state == TM__TERMINATED || (state == TM__CLOSED && !pool->head);
+  if (state != TM__CLOSED) return state == TM__TERMINATED;
+  if (pool->hub && !tm__hub_empty(pool->hub)) return false;
+  return pool == tm__served || !pool->head;
 }
 
 /* One look at the queue; false when a job was dropped from it. */
@@ -228,7 +347,7 @@ static bool look(tm__pool *pool, tm__job **out, int *status) {
   pthread_mutex_lock(&pool->lock);
   tm__job *job = find_job(pool, &dropped);
   bool more = job && (job->queued_next || unclaimed(job) > 1);
-  *status = !job && ended(pool) ? TM_ECLOSED : TM_OK;
+  *status = !job && tm__pool_ended(pool) ? TM_ECLOSED : TM_OK;
   *out = job ? tm__job_ref(job) : NULL;
   pthread_mutex_unlock(&pool->lock);
   if (more) wake_next(pool);
@@ -238,6 +357,12 @@ static bool look(tm__pool *pool, tm__job **out, int *status) {
 
 int tm__pool_next(tm__pool *pool, tm__job **out) {
   int status;
+  if (pool->hub) {
+    *out = tm__pool_state_of(pool) == TM__TERMINATED ? NULL
+                                                     : tm__hub_next(pool->hub);
+    if (*out && unclaimed(*out) > 1) wake_next(pool);
+    return !*out && tm__pool_ended(pool) ? TM_ECLOSED : TM_OK;
+  }
   while (!look(pool, out, &status)) {
   }
   return status;

@@ -18,6 +18,7 @@
 
 #include <pthread.h>
 
+#include "run/hub.h"
 #include "run/worker.h"
 
 enum tm__pool_state { TM__OPEN, TM__CLOSED, TM__TERMINATED };
@@ -30,7 +31,7 @@ typedef struct tm__pool_options {
   const tm__worker_kind *kind;
   const tm__guest *guest;
   void *guest_user;     /* for the guest; taken over on success only */
-  int workers;          /* at least 1 */
+  int workers;          /* at least 1; processes: at most TM__RUN_WORKERS */
   uint64_t max_items;   /* a worker's state serves; 0: no limit */
   size_t max_memory;    /* bytes its state may keep; 0: no limit */
   int pin;              /* enum tm__pin_policy */
@@ -39,6 +40,11 @@ typedef struct tm__pool_options {
 
 struct tm__pool {
   _Atomic uint32_t refs;
+  int32_t pid;    /* of the process that made it: to others it is inert */
+  pthread_t maker; /* the thread: only it forks workers */
+  tm__hub *hub;   /* of processes; NULL: threads or the caller */
+  tm__bell *bell; /* the hub's, or `own` */
+  tm__bell own;
   tm_runtime *rt; /* a reference */
   const tm__mem *mem;
   const tm__worker_kind *kind;
@@ -52,29 +58,32 @@ struct tm__pool {
 
   /* Guards workers[]: an abandoned one is replaced, or its place is left
      empty when that fails; then the monitor tries again. Who takes one from
-     its place joins and frees it. */
+     its place joins and frees it. A process that died stays in its place,
+     `exited`, until the script's thread fills it again. */
   pthread_mutex_t roster;
   tm__worker **workers;
   int missing;           /* places to be filled again */
+  _Atomic int dead;      /* processes to be replaced by the script's thread */
+  _Atomic uint64_t refill_at; /* tm__now() before which there is no use */
+  int stillborn;         /* processes in a row that died as they opened */
+  char last_words[200];  /* how the last of them ended */
+  _Atomic uint64_t deaths; /* processes, ever */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;
 
   pthread_mutex_t lock; /* guards what follows, and again in jobs */
-  _Atomic int state;    /* read without it too */
   bool broken;
   tm_error fault;       /* written once, before broken */
-  tm__job *head, *tail; /* the queue; a reference to each */
+  tm__job *head, *tail; /* the queue, or what has no place in the hub's ring;
+                           a reference to each */
+  tm__job *retired;     /* by next_done: nobody's but a seat holds them */
 
-  _Atomic uint32_t epoch; /* futex: grows when there may be work */
-  _Atomic uint32_t sleepers, spinners;
   struct tm__region *region; /* region.h; NULL: the caller works alone */
 
   struct tm__pool *retired_next; /* in the runtime; its lock */
   struct tm__pool *watched_next; /* in the monitor; its lock */
   bool watched;
-  uint64_t shortest;      /* ns: the shortest time limit seen; monitor.lock */
-  _Atomic uint32_t timed; /* jobs with a time limit that are not done, and
-                             places that are missing */
+  uint64_t shortest; /* ns: the shortest time limit seen; monitor.lock */
 };
 
 /* Makes a pool and starts its workers. *out has one reference. */
@@ -93,9 +102,32 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e);
 /* Tells workers that there is something to claim in a job. */
 void tm__pool_announce(tm__pool *pool, tm__job *job);
 
-/* Takes a job out of the queue; pool->lock is held. True when it was there:
-   the queue's reference is the caller's. */
+/* Takes a job out of the queue. True when it was there: the queue's reference
+   is the caller's. A worker process leaves that to the script's. */
 bool tm__pool_unlink(tm__pool *pool, tm__job *job);
+
+/* A job of a process pool that has no reference left: true when no worker
+   looks at it either, so that the caller frees it. Else it is freed later. */
+bool tm__pool_retire(tm__pool *pool, tm__job *job);
+
+/* In the script's process: sees to jobs that are done and to those that wait
+   for a place in the ring. */
+void tm__pool_sweep(tm__pool *pool);
+
+/* Replaces processes that ended too early; does nothing on a thread that may
+   not start one. When none can be started, what is left fails. */
+void tm__pool_refill(tm__pool *pool);
+
+bool tm__pool_wants_refill(tm__pool *pool);
+
+/* Wakes whoever waits for jobs of a pool of processes, to look again. */
+void tm__pool_tell(tm__pool *pool);
+
+/* Whether one more may spin without keeping another from a CPU. */
+bool tm__pool_may_spin(tm__pool *pool);
+
+/* Whether anything is left to do in a pool that is not open. */
+bool tm__pool_ended(tm__pool *pool);
 
 /* Forgets a job that has nothing more to claim. */
 void tm__pool_dismiss(tm__pool *pool, tm__job *job);
@@ -133,6 +165,9 @@ int tm__pool_state_of(tm__pool *pool);
    asked now and then whether to give up (TM_ECANCELLED); may be NULL. After
    terminate, a worker that does not come back from C code is left behind. */
 int tm__pool_join(tm__pool *pool, bool (*stop)(void *), void *argument);
+
+/* Fails, with a text, what no worker is left to run. */
+void tm__pool_fail_rest(tm__pool *pool, const char *text);
 
 /* Marks a pool broken. */
 void tm__pool_break(tm__pool *pool, const tm_error *why);

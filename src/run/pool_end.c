@@ -3,6 +3,8 @@
  */
 #include "base/platform.h"
 #include "run/pool.h"
+#include "run/process.h"
+#include "run/runs.h"
 #include "run/runtime.h"
 
 /* ---- stopping jobs ---- */
@@ -22,7 +24,15 @@ static void each_worker(tm__pool *pool, visit_fn visit, tm__job *job) {
   pthread_mutex_unlock(&pool->roster);
 }
 
+/* What a process does is in its seat. */
+static bool seat_runs(const tm__worker *w, const tm__job *job) {
+  uint32_t mood = atomic_load(&w->seat->mood);
+  return (mood == TM__RUNNING || mood == TM__PREPARING) &&
+         (!job || atomic_load(&w->seat->job) == job);
+}
+
 static void interrupt_if_runs(tm__worker *w, tm__job *job) {
+  if (w->seat && seat_runs(w, job)) w->pool->kind->interrupt(w);
   for (tm__piece *p = w->piece; p; p = p->outer) {
     if (p->job != job) continue;
     tm__worker_poke(w);
@@ -39,7 +49,9 @@ void tm__pool_cancel(tm__job *job, int kind) {
 static void stop_queued(tm__pool *pool) {
   for (;;) {
     pthread_mutex_lock(&pool->lock);
-    tm__job *job = pool->head ? tm__job_ref(pool->head) : NULL;
+    tm__job *job = pool->hub ? tm__hub_first(pool->hub) : NULL;
+    if (!job) job = pool->head;
+    if (job) tm__job_ref(job);
     pthread_mutex_unlock(&pool->lock);
     if (!job) return;
     tm__job_stop(job, TM__FAIL_CANCELLED); /* which takes it out */
@@ -51,6 +63,7 @@ static void stop_queued(tm__pool *pool) {
    now is stopped by its worker, who sees the pool's state. */
 static void stop_running(tm__worker *w, tm__job *job) {
   (void)job;
+  if (w->seat) w->pool->kind->interrupt(w);
   for (tm__piece *p = w->piece; p; p = p->outer)
     tm__job_stop(p->job, TM__FAIL_CANCELLED);
   tm__worker_poke(w);
@@ -60,7 +73,7 @@ static void stop_running(tm__worker *w, tm__job *job) {
 
 static void set_state(tm__pool *pool, int state) {
   pthread_mutex_lock(&pool->lock);
-  if (atomic_load(&pool->state) < state) atomic_store(&pool->state, state);
+  if (atomic_load(&pool->bell->state) < state) atomic_store(&pool->bell->state, state);
   pthread_mutex_unlock(&pool->lock);
 }
 
@@ -76,7 +89,7 @@ void tm__pool_terminate(tm__pool *pool) {
   tm__pool_wake_all(pool);
 }
 
-int tm__pool_state_of(tm__pool *pool) { return atomic_load(&pool->state); }
+int tm__pool_state_of(tm__pool *pool) { return atomic_load(&pool->bell->state); }
 
 void tm__pool_break(tm__pool *pool, const tm_error *why) {
   pthread_mutex_lock(&pool->lock);
@@ -98,12 +111,15 @@ typedef struct joiner {
 #define SLICE_NS 50000000u
 #define PATIENCE_NS 1000000000u
 
-/* A worker that does not answer after terminate is stuck in C code. It
-   keeps a reference to the pool and frees itself if it ever returns. */
+/* A worker that does not answer after terminate is stuck in C code. A thread
+   keeps a reference to the pool and frees itself if it ever returns; a
+   process is killed, and its end is awaited. */
 static void leave_behind(tm__pool *pool, int index) {
   tm__worker *w = pool->workers[index];
   pthread_mutex_lock(&w->lock);
-  if (!atomic_load(&w->exited)) {
+  if (pool->hub) {
+    tm__process_kill(w, TM__FAIL_CANCELLED);
+  } else if (!atomic_load(&w->exited)) {
     pthread_t thread = w->thread;
     tm__worker_abandon(w);
     pool->workers[index] = NULL;
@@ -143,9 +159,11 @@ static int join_worker(tm__pool *pool, int index, joiner *j) {
   for (;;) {
     bool vacant;
     uint32_t seen = atomic_load(&pool->ends);
+    tm__pool_sweep(pool);
+    tm__pool_refill(pool);
     tm__worker *w = take_ended(pool, index, too_late(pool, j), &vacant);
     if (w) {
-      pthread_join(w->thread, NULL);
+      if (pool->kind->join) pool->kind->join(w);
       tm__worker_free(w);
     }
     if (vacant) return TM_OK;
@@ -157,16 +175,28 @@ static int join_worker(tm__pool *pool, int index, joiner *j) {
 }
 
 /* What no worker is left to run: items given back by the last. */
-static void fail_rest(tm__pool *pool) {
-  tm__job *job;
+static void fail_job(tm__job *job, const char *text) {
   tm__claim claim;
-  while (tm__pool_next(pool, &job) == TM_OK && job) {
-    while (tm__job_claim(job, 1, 1, &claim))
-      if (tm__job_skips(job, claim.first))
-        tm__job_publish(job, NULL, claim.first, 0, 1);
-      else
-        tm__job_publish_failure(job, claim.first, TM__FAIL_DIED,
-                                "the pool ended before the item ran");
+  while (tm__job_claim(job, 1, 1, 0, &claim))
+    if (tm__job_skips(job, claim.first))
+      tm__job_leave(job, &claim);
+    else
+      tm__job_publish_failure(job, &claim, TM__FAIL_DIED, text);
+}
+
+void tm__pool_fail_rest(tm__pool *pool, const char *text) {
+  for (;;) {
+    pthread_mutex_lock(&pool->lock);
+    tm__job *job = pool->hub ? tm__hub_first(pool->hub) : NULL;
+    if (!job) job = pool->head;
+    if (job) tm__job_ref(job);
+    pthread_mutex_unlock(&pool->lock);
+    if (!job) return;
+    atomic_store(&job->closed, 1);
+    fail_job(job, text);
+    tm__job_settle(job, 0);
+    bool queued = tm__pool_unlink(pool, job);
+    if (queued) tm__job_unref(job);
     tm__job_unref(job);
   }
 }
@@ -183,7 +213,8 @@ int tm__pool_join(tm__pool *pool, bool (*stop)(void *), void *argument) {
     }
   }
   tm__monitor_forget(&pool->rt->monitor, pool);
-  fail_rest(pool);
+  tm__pool_fail_rest(pool, "the pool ended before the item ran");
+  tm__pool_sweep(pool);
   atomic_store(&pool->joined, true);
   return TM_OK;
 }
@@ -199,5 +230,71 @@ void tm__pool_replace(tm__pool *pool, int index) {
   }
   tm__worker_free(w);
   pool->missing++;
-  atomic_fetch_add(&pool->timed, 1);
+  atomic_fetch_add(&pool->bell->timed, 1);
+}
+
+/* ---- processes that ended too early ---- */
+
+/* So many in a row that die as they open, for each place, are no accident. */
+enum { STILLBORN = 3 };
+
+/* When the system refuses one, it is asked again after this. */
+#define REFILL_NS 20000000u
+
+/* A worker in the place of one that has exited; false when there is none. */
+static bool fill(tm__pool *pool, int index, tm_error *e) {
+  tm__worker *w = tm__worker_new(pool, index);
+  if (!w) {
+    tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
+    return false;
+  }
+  tm__worker *before = pool->workers[index];
+  if (pool->kind->start(w, e)) {
+    tm__worker_free(w);
+    return false;
+  }
+  pool->workers[index] = w;
+  tm__worker_free(before);
+  atomic_fetch_sub(&pool->dead, 1);
+  return true;
+}
+
+/* Fills what places can be filled; answers how many workers live. */
+static int fill_places(tm__pool *pool, tm_error *e) {
+  int live = 0;
+  for (int i = 0; i < pool->nworkers; i++) {
+    tm__worker *w = pool->workers[i];
+    bool exited = w && atomic_load(&w->exited);
+    if (w && (!exited || (!pool->broken && fill(pool, i, e)))) live++;
+  }
+  return live;
+}
+
+static bool too_many_stillborn(const tm__pool *pool, tm_error *e) {
+  if (pool->stillborn < STILLBORN * pool->nworkers) return false;
+  tm__fail(e, TM_ESYS, "workers die while they start: %s", pool->last_words);
+  return true;
+}
+
+/* Whether this thread would have something to do in tm__pool_refill. */
+bool tm__pool_wants_refill(tm__pool *pool) {
+  if (!pool->hub || pool == tm__served || !atomic_load(&pool->dead))
+    return false;
+  if (pool->kind->forks && !pthread_equal(pool->maker, pthread_self()))
+    return false;
+  return tm__pool_state_of(pool) != TM__TERMINATED &&
+         tm__now() >= atomic_load(&pool->refill_at);
+}
+
+void tm__pool_refill(tm__pool *pool) {
+  tm_error e = {.text = ""};
+  if (!tm__pool_wants_refill(pool)) return;
+  pthread_mutex_lock(&pool->roster);
+  bool needed = !tm__pool_ended(pool);
+  if (needed && too_many_stillborn(pool, &e)) tm__pool_break(pool, &e);
+  int live = needed ? fill_places(pool, &e) : 1;
+  if (atomic_load(&pool->dead))
+    atomic_store(&pool->refill_at, tm__now() + REFILL_NS);
+  pthread_mutex_unlock(&pool->roster);
+  if (!live) tm__pool_fail_rest(pool, pool->broken ? pool->fault.text : e.text);
 }

@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include "base/platform.h"
+#include "run/runs.h"
 #include "run/runtime.h"
 
 static void enter_inline(tm__worker *w) {
@@ -22,8 +23,8 @@ void tm__pool_help(tm__worker *w, tm__job *job) {
 }
 
 static bool spin(tm__job *job, tm__ready_fn ready, void *argument) {
-  tm_runtime *rt = job->pool->rt;
-  if (!tm__runtime_may_spin(rt)) return false;
+  tm__pool *pool = job->pool;
+  if (!tm__pool_may_spin(pool)) return false;
   uint64_t until = tm__now() + TM__SPIN_NS;
   do {
     for (int i = 0; i < 64; i++) {
@@ -31,28 +32,37 @@ static bool spin(tm__job *job, tm__ready_fn ready, void *argument) {
       tm__relax();
     }
     sched_yield(); /* the worker may be queued on this very CPU */
-  } while (tm__runtime_may_spin(rt) && tm__now() < until);
+  } while (tm__pool_may_spin(pool) && tm__now() < until);
   return false;
 }
 
+/* Processes know by it whether they may spin. */
+static void set_asleep(tm__pool *pool, bool asleep) {
+  atomic_fetch_add(&pool->rt->awake, asleep ? -1 : 1);
+  if (pool->hub) atomic_store(&pool->hub->script_sleeps, asleep);
+}
+
 /* One sleep on the job's tick, at most until `end`. Whoever cancels what runs
-   here raises the tick too, after it said so. */
+   here raises the tick too, after it said so; whoever sees a process die does
+   the same. */
 static int doze(tm__job *job, tm__ready_fn ready, void *argument,
                 uint64_t end) {
-  tm_runtime *rt = job->pool->rt;
+  tm__pool *pool = job->pool;
   int status = TM_OK;
   atomic_fetch_add(&job->waiters, 1);
   tm__worker_set_waiting(job);
   uint32_t seen = atomic_load(&job->tick);
-  if (!ready(job, argument) && !tm__worker_must_unwind()) {
+  if (!ready(job, argument) && !tm__worker_must_unwind() &&
+      !tm__pool_wants_refill(pool)) {
     uint64_t now = tm__now();
-    atomic_fetch_sub(&rt->awake, 1);
+    set_asleep(pool, true);
     if (now >= end)
       status = TM_ETIMEOUT;
     else
       status = tm__futex_wait(&job->tick, seen,
-                              end == TM__FOREVER ? end : end - now, false);
-    atomic_fetch_add(&rt->awake, 1);
+                              end == TM__FOREVER ? end : end - now,
+                              pool->hub != NULL);
+    set_asleep(pool, false);
   }
   tm__worker_set_waiting(NULL);
   atomic_fetch_sub(&job->waiters, 1);
@@ -66,6 +76,8 @@ int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
   for (;;) {
     if (ready(job, argument)) return TM_OK;
     if (tm__worker_must_unwind()) return TM_ECANCELLED;
+    tm__pool_refill(job->pool);
+    tm__job_audit(job);
     if (helper && tm__job_claimable(job)) {
       tm__pool_help(helper, job);
       continue;

@@ -135,15 +135,15 @@ static uint32_t welcome(tm__pool *pool, int cpu) {
 static void wake_for(caller *me, int64_t left) {
   tm__pool *pool = me->region->pool;
   double work = me->pace.each * (double)left / WAKE_NS;
-  if (work < 1 || !atomic_load(&pool->sleepers)) return;
+  if (work < 1 || !atomic_load(&pool->bell->sleepers)) return;
   double others = (double)pool->nworkers - 1 - me->woken -
-                  atomic_load(&pool->spinners) -
+                  atomic_load(&pool->bell->spinners) -
                   tm__gate_joined(atomic_load(&me->region->gate));
   int count = (int)at_most(work, at_most(others, (double)left));
   if (count < 1) return;
   me->woken += (uint32_t)count;
-  atomic_fetch_add(&pool->epoch, 1);
-  tm__futex_wake_some(&pool->epoch, count,
+  atomic_fetch_add(&pool->bell->epoch, 1);
+  tm__futex_wake_some(&pool->bell->epoch, count,
                       welcome(pool, atomic_load(&me->region->cpu)));
 }
 

@@ -29,9 +29,15 @@ static tm_runtime *allocate(const tm_config *c) {
   tm__mask_get(&rt->mask);
   tm__kernels_init(&rt->kernels, &rt->mem);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
+  atomic_init(&rt->processes, rt->cpus.usable);
   pthread_mutex_init(&rt->lock, NULL);
   tm__maps_init(&rt->maps, &rt->mem);
   return rt;
+}
+
+static bool make_numbers(tm_runtime *rt) {
+  rt->numbers = tm__calloc(tm__arena_mem(rt->arena), 1, sizeof *rt->numbers);
+  return rt->numbers != NULL;
 }
 
 static void release(tm_runtime *rt) {
@@ -57,7 +63,9 @@ int tm_runtime_new(tm_runtime **out, const tm_config *given, tm_error *e) {
   if (status) goto no_arena;
   status = tm__store_new(&rt->store, &rt->mem, rt->arena, e);
   if (status) goto no_store;
-  status = tm__monitor_init(&rt->monitor, e);
+  status = TM_ENOMEM;
+  if (!make_numbers(rt)) goto no_monitor;
+  status = tm__monitor_init(&rt->monitor, &rt->mem, e);
   if (status) goto no_monitor;
   if (c->flags & TM_USE_SIGNALS) status = tm__worker_install_signal(e);
   if (status) goto no_signal;
@@ -161,15 +169,54 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
     tm__arena_free(arena);
     return status;
   }
+  tm__numbers before = {.uid = atomic_load(&rt->numbers->uid),
+                        .job = atomic_load(&rt->numbers->job)};
   tm__store_free(rt->store);
   tm__arena_free(rt->arena);
   rt->store = store;
   rt->arena = arena;
+  if (!make_numbers(rt)) return tm__fail(e, TM_ENOMEM, "the arena is too small");
+  atomic_store(&rt->numbers->uid, before.uid);
+  atomic_store(&rt->numbers->job, before.job);
   return TM_OK;
 }
 
 uint64_t tm__runtime_uid(tm_runtime *rt) {
-  return atomic_fetch_add(&rt->next_uid, 1) + 1;
+  return atomic_fetch_add(&rt->numbers->uid, 1) + 1;
+}
+
+uint64_t tm__runtime_job(tm_runtime *rt) {
+  return atomic_fetch_add(&rt->numbers->job, 1) + 1;
+}
+
+/* ---- fork ---- */
+
+/* In the order in which they are taken elsewhere. */
+void tm__runtime_before_fork(tm_runtime *rt) {
+  pthread_mutex_lock(&rt->lock);
+  tm__kernels_before_fork(&rt->kernels);
+  tm__maps_before_fork(&rt->maps);
+  tm__log_before_fork(&rt->log);
+}
+
+void tm__runtime_after_fork(tm_runtime *rt) {
+  tm__log_after_fork(&rt->log);
+  tm__maps_after_fork(&rt->maps);
+  tm__kernels_after_fork(&rt->kernels);
+  pthread_mutex_unlock(&rt->lock);
+}
+
+void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger) {
+  tm__runtime_after_fork(rt);
+  tm__arena_child(rt->arena);
+  tm__store_child(rt->store, ledger);
+  tm__monitor_child(&rt->monitor);
+  for (int i = 0; i < TM__SHARED_COUNT; i++) rt->shared[i] = NULL;
+  rt->retired = NULL;
+  atomic_store(&rt->awake, 1);
+  atomic_store(&rt->interrupted, 0);
+  pthread_mutex_init(&pool->roster, NULL);
+  pthread_mutex_init(&pool->lock, NULL);
 }
 
 int tm__runtime_shared(tm_runtime *rt, int kind,

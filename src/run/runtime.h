@@ -16,7 +16,16 @@
 #include "store/maps.h"
 
 /* The kinds of shared pool; also indices into tm_runtime.shared. */
-enum tm__shared { TM__SHARED_THREAD, TM__SHARED_COUNT };
+enum tm__shared { TM__SHARED_THREAD, TM__SHARED_PROCESS, TM__SHARED_COUNT };
+
+/* Numbers that every process of the runtime draws from; in the arena. */
+typedef struct tm__numbers {
+  _Atomic uint64_t uid; /* of states, never 0 */
+  _Atomic uint64_t job;
+} tm__numbers;
+
+/* How worker processes are started. */
+enum tm__start { TM__START_AUTO, TM__START_FORK, TM__START_SPAWN };
 
 struct tm_runtime {
   _Atomic uint32_t refs;
@@ -30,14 +39,15 @@ struct tm_runtime {
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
   unsigned flags;
-  _Atomic int threads; /* workers of the shared thread pool */
+  _Atomic int threads;      /* workers of the shared thread pool */
+  _Atomic int processes;    /* of the shared process pool */
+  _Atomic int start_method; /* enum tm__start */
   _Atomic int pin;     /* enum tm__pin_policy */
 
   /* Threads of ours, and script threads, that are not asleep. More than
      CPUs: nobody spins. */
   _Atomic int awake;
-  _Atomic uint64_t next_uid; /* of states, never 0 */
-  _Atomic uint64_t next_job;
+  tm__numbers *numbers;
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
   pthread_mutex_t lock; /* guards what follows */
@@ -50,8 +60,18 @@ struct tm_runtime {
 tm_runtime *tm__runtime_ref(tm_runtime *rt);
 void tm__runtime_unref(tm_runtime *rt);
 
-/* A number that no other state of this runtime has or had. */
+/* A number that no other state of this runtime has or had; no other job. */
 uint64_t tm__runtime_uid(tm_runtime *rt);
+uint64_t tm__runtime_job(tm_runtime *rt);
+
+/* Around a fork of a worker, on the thread that forks: no other thread is at
+   work on what the child will use. */
+void tm__runtime_before_fork(tm_runtime *rt);
+void tm__runtime_after_fork(tm_runtime *rt);
+
+/* In the forked child: makes the runtime that of a worker of the pool, with
+   no threads, and no pools but those that it makes itself. */
+void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger);
 
 /* Whether one more thread may spin without keeping another from a CPU. */
 static inline bool tm__runtime_may_spin(tm_runtime *rt) {

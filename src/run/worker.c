@@ -5,6 +5,7 @@
 
 #include "run/batch.h"
 #include "run/pool.h"
+#include "run/runs.h"
 #include "run/runtime.h"
 
 /*
@@ -58,7 +59,7 @@ static void drop(tm__worker *w, int i) {
 
 void tm__worker_close(tm__worker *w) {
   while (w->nprepared) drop(w, w->nprepared - 1);
-  tm__free(w->pool->mem, w->prepared);
+  tm__free(&w->pool->rt->mem, w->prepared);
   w->prepared = NULL;
   w->cap_prepared = 0;
   if (w->state) w->pool->guest->close(w, w->state);
@@ -89,7 +90,7 @@ static bool room_for_prepared(tm__worker *w) {
   if (w->nprepared < w->cap_prepared) return true;
   int cap = w->cap_prepared * 2 + 4;
   tm__prepared *list =
-      tm__realloc(w->pool->mem, w->prepared, (size_t)cap * sizeof *list);
+      tm__realloc(&w->pool->rt->mem, w->prepared, (size_t)cap * sizeof *list);
   if (!list) return false;
   w->prepared = list;
   w->cap_prepared = cap;
@@ -104,6 +105,7 @@ static void *prepare(tm__worker *w, tm__job *job) {
     if (w->prepared[i].job == job) return w->prepared[i].context;
   tm__worker_tidy(w);
   if (!room_for_prepared(w)) return NULL;
+  tm__seat_prepare(w, job);
   void *context = w->pool->guest->enter(w, job);
   if (!context) return NULL;
   w->prepared[w->nprepared++] =
@@ -171,15 +173,24 @@ static bool pop_piece(tm__worker *w, tm__piece *p) {
 
 /* The one item of a timed piece failed by its time limit, and may be tried
    again. */
-static bool try_again(tm__piece *p, const tm__claim *claim) {
-  tm__job *job = p->job;
+static bool may_try_again(const tm__piece *p) {
+  const tm__spec *spec = &p->job->spec;
   tm__record r;
-  if (!job->spec.retries || claim->tries >= job->spec.retries) return false;
+  if (!spec->retries || p->tries >= spec->retries) return false;
   if (p->next != p->first + 1) return false;
   const unsigned char *at = p->out.data + sizeof(tm__msg);
   if (!tm__record_read(&at, p->out.data + p->out.len, &r)) return false;
-  if (r.tag == TM__REC_OK || r.kind != TM__FAIL_TIMEOUT) return false;
-  return tm__job_give_back(job, p->first, p->last, claim->tries + 1);
+  return r.tag != TM__REC_OK && r.kind == TM__FAIL_TIMEOUT;
+}
+
+/* Gives the first item of a claim back, as one that was tried. */
+static void try_again(tm__job *job, tm__claim *claim) {
+  tm__claim rest = {.first = claim->last, .last = claim->last};
+  if (claim->first + 1 < claim->last)
+    tm__runs_split(job, claim, claim->first + 1, &rest);
+  claim->tries++;
+  tm__job_give_back(job, claim);
+  *claim = rest;
 }
 
 /* Walks the records of a piece and notes its failures. */
@@ -194,87 +205,89 @@ static void note_failures(tm__piece *p) {
   }
 }
 
-static void publish(tm__piece *p) {
+static void publish(tm__piece *p, tm__claim *claim) {
   uint64_t records = p->next - p->first;
-  tm__msg *m = NULL;
-  if (records) {
-    note_failures(p);
-    m = tm__msg_seal(&p->out, &p->keys);
-  }
-  tm__job_publish(p->job, m, p->first, records, records);
+  if (!records) return;
+  note_failures(p);
+  tm__msg *m = tm__msg_seal(&p->out, &p->keys);
+  tm__job_publish(p->job, claim, m, records, records);
 }
 
 /* The message of the one item of a piece of a stream, with a reference: its
-   slot is used again when the item has failed for a worker that is stuck. */
+   place is used again when the item has failed for a worker that is stuck.
+   A process that is stuck is killed. */
 static tm__msg *hold_item(const tm__piece *p) {
   if (p->job->items.kind != TM__ITEMS_STREAM || p->last - p->first > 1)
     return NULL;
-  tm__msg *m = tm__job_slot(p->job, p->first)->item;
+  tm__msg *m = p->job->hub ? NULL : tm__job_fed(p->job, p->first);
   return m ? tm__msg_ref(m) : NULL;
 }
 
-/* Runs [first, last) of a claim; answers the first item not handled, or
-   UINT64_MAX when the worker must stop. */
-static uint64_t run_piece(tm__worker *w, tm__job *job, void *context,
-                          const tm__claim *claim, uint64_t first,
-                          uint64_t last) {
-  uint64_t now = job->spec.timeout ? tm__now() : 0;
+static void run_items(tm__piece *p) {
+  if (!tm__msg_open(&p->out)) return;
+  tm__seat_begin(p);
+  if (p->job->batch)
+    tm__batch_run(p);
+  else
+    p->worker->pool->guest->run(p);
+}
+
+/* Runs items of a claim, up to `last`, and takes those that it handled off
+   it. False when the worker must stop. */
+static bool run_piece(tm__worker *w, tm__job *job, void *context,
+                      tm__claim *claim, uint64_t last) {
   tm__piece p = {.worker = w,
                  .job = job,
                  .context = context,
-                 .first = first,
+                 .first = claim->first,
                  .last = last,
-                 .next = first,
+                 .next = claim->first,
                  .claim_last = claim->last,
                  .tries = claim->tries};
-  if (job->spec.timeout) p.deadline = now + job->spec.timeout;
-  if (!job->spec.chunk && last - first > 1)
+  if (job->spec.timeout) p.deadline = tm__now() + job->spec.timeout;
+  if (!job->spec.chunk && last - p.first > 1)
     p.until = tm__now_coarse() + UNTIL_NS;
-  tm__buf_init(&p.out, w->pool->mem);
-  tm__keys_init(&p.keys, w->pool->mem);
+  tm__buf_init(&p.out, tm__seat_mem(w));
+  tm__keys_init(&p.keys, tm__seat_mem(w));
   tm__msg *held = hold_item(&p);
   push_piece(w, &p);
-  if (tm__msg_open(&p.out)) {
-    if (job->batch)
-      tm__batch_run(&p);
-    else
-      w->pool->guest->run(&p);
-  }
-  uint64_t answer = UINT64_MAX;
+  run_items(&p);
   release_children(&p);
-  if (pop_piece(w, &p)) {
-    answer = p.next;
-    if (!try_again(&p, claim)) publish(&p);
-  }
+  bool ours = pop_piece(w, &p);
+  if (ours && may_try_again(&p))
+    try_again(job, claim);
+  else if (ours)
+    publish(&p, claim);
+  tm__seat_end(&p);
   tm__msg_unref(held, w->pool->mem, w->pool->rt->store);
   tm__keys_term(&p.keys, w->pool->rt->store);
   tm__buf_term(&p.out);
-  return answer;
+  return ours;
 }
 
-/* One claim; false when the worker was abandoned or nothing moved. */
+/* One claim; false when the worker was abandoned. */
 static bool run_claim(tm__worker *w, tm__job *job, void *context,
-                      const tm__claim *claim) {
+                      tm__claim *claim) {
   uint64_t step =
       job->spec.timeout || job->spec.retries ? 1 : claim->last - claim->first;
-  for (uint64_t i = claim->first; i < claim->last;) {
-    uint64_t next = run_piece(w, job, context, claim, i, i + step);
-    if (next == UINT64_MAX) return false;
-    if (next == i && !tm__job_skips(job, i) && !tm__worker_must_unwind())
-      tm__job_publish_failure(job, next++, TM__FAIL_TASK,
+  while (claim->first < claim->last) {
+    uint64_t first = claim->first;
+    if (!run_piece(w, job, context, claim, first + step)) return false;
+    if (claim->first == first && !tm__job_skips(job, first) &&
+        !tm__worker_must_unwind())
+      tm__job_publish_failure(job, claim, TM__FAIL_TASK,
                               "not enough memory to run the item");
-    if (next != i + step || tm__job_skips(job, next)) {
-      tm__job_leave(job, next, claim->last, claim->tries);
+    if (claim->first != first + step || tm__job_skips(job, claim->first)) {
+      tm__job_leave(job, claim);
       return true;
     }
-    i = next;
   }
   return true;
 }
 
-static void fail_claim(tm__job *job, const tm__claim *claim, const char *text) {
-  for (uint64_t i = claim->first; i < claim->last; i++)
-    tm__job_publish_failure(job, i, TM__FAIL_TASK, text);
+static void fail_claim(tm__job *job, tm__claim *claim, const char *text) {
+  while (claim->first < claim->last)
+    tm__job_publish_failure(job, claim, TM__FAIL_TASK, text);
 }
 
 /* How many items may be claimed: by the pacer, and by what the worker has
@@ -293,8 +306,11 @@ static bool used_up(tm__worker *w) {
   return pool->max_memory && pool->guest->memory(w) > pool->max_memory;
 }
 
-/* A fresh state in the place of one that has served its time. */
+/* A fresh state in the place of one that has served its time; of a process
+   the next one makes it. */
 static bool renew(tm__worker *w) {
+  w->used_up = true;
+  if (w->seat) return false;
   tm__worker_close(w);
   return tm__worker_open(w);
 }
@@ -305,7 +321,7 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
   void *context = NULL;
   while (!tm__worker_must_unwind() && !(w->until && tm__now() >= w->until) &&
          tm__job_claim(job, claim_size(w, job, &pacing), w->pool->nworkers,
-                       &claim)) {
+                       (uint32_t)w->index, &claim)) {
     uint64_t began = job->spec.chunk ? 0 : tm__now();
     if (!context) context = prepare(w, job);
     if (!context) {
@@ -373,25 +389,36 @@ bool tm__worker_must_unwind(void) {
   return innermost && tm__worker_unwind(NULL, &kind) >= 0;
 }
 
-/* The item that runs fails, or is tried again; the other items of the claim
-   are left to others: those after it, and those before, whose records are
-   lost. It may have run them all, and not said so yet. */
-static void abandon_piece(tm__worker *w, tm__piece *p) {
+/* Ends a claim whose worker is lost while it ran item `stuck`: that one fails,
+   or is tried again; the others are left to others, with those before it,
+   whose records are lost. */
+static void lose_claim(tm__worker *w, const tm__piece *p, uint64_t stuck,
+                       int kind) {
   char text[160];
   tm__job *job = p->job;
-  uint64_t stuck = atomic_load(&p->next);
-  if (stuck >= p->last) stuck = p->last - 1;
-  uint32_t why = atomic_load(&job->cancelled);
-  atomic_store(&job->lost, 1);
+  tm__claim before = {p->first, p->claim_last, p->tries, (uint32_t)w->index};
+  tm__claim item = before, after = {.first = 0};
+  if (stuck + 1 < before.last) tm__runs_split(job, &item, stuck + 1, &after);
+  before.last = item.last;
+  if (stuck > before.first) tm__runs_split(job, &before, stuck, &item);
   snprintf(text, sizeof text,
            "did not return from C code in time; its %s was given up",
            w->pool->kind->name);
-  tm__job_leave(job, p->first, stuck, p->tries);
-  tm__job_leave(job, stuck + 1, p->claim_last, p->tries);
-  if (p->tries < job->spec.retries &&
-      tm__job_give_back(job, stuck, stuck + 1, p->tries + 1))
-    return;
-  tm__job_publish_failure(job, stuck, why ? (int)why : TM__FAIL_TIMEOUT, text);
+  if (stuck > p->first) tm__job_leave(job, &before);
+  tm__job_leave(job, &after);
+  if (p->tries < job->spec.retries)
+    try_again(job, &item);
+  else
+    tm__job_publish_failure(job, &item, kind, text);
+}
+
+/* It may have run all items of the piece, and not said so yet. */
+static void abandon_piece(tm__worker *w, tm__piece *p) {
+  uint64_t stuck = atomic_load(&p->next);
+  if (stuck >= p->last) stuck = p->last - 1;
+  uint32_t why = atomic_load(&p->job->cancelled);
+  atomic_store(&p->job->lost, 1);
+  lose_claim(w, p, stuck, why ? (int)why : TM__FAIL_TIMEOUT);
 }
 
 void tm__worker_abandon(tm__worker *w) {
@@ -402,7 +429,7 @@ void tm__worker_abandon(tm__worker *w) {
 }
 
 tm__worker *tm__worker_new(tm__pool *pool, int index) {
-  tm__worker *w = tm__calloc(pool->mem, 1, sizeof *w);
+  tm__worker *w = tm__calloc(&pool->rt->mem, 1, sizeof *w);
   if (!w) return NULL;
   w->pool = pool;
   w->index = index;
@@ -414,5 +441,5 @@ tm__worker *tm__worker_new(tm__pool *pool, int index) {
 void tm__worker_free(tm__worker *w) {
   if (!w) return;
   pthread_mutex_destroy(&w->lock);
-  tm__free(w->pool->mem, w);
+  tm__free(&w->pool->rt->mem, w);
 }

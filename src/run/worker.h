@@ -1,9 +1,10 @@
 /*
  * worker.h: a worker is a worker
  *
- * Inline, thread and (later) process workers run the same loop over the same
- * jobs (worker.c); what differs is a tm__worker_kind: how one is born, how
- * it is interrupted, how its end is awaited.
+ * Inline, thread and process workers run the same loop over the same jobs
+ * (worker.c); what differs is a tm__worker_kind: how one is born, how it is
+ * interrupted, how its end is awaited. A process has a tm__worker on both
+ * sides: its own, and its parent's, which stands for it.
  *
  * The monitor and whoever cancels look at a worker from other threads: what
  * they read is atomic or guarded by `lock`. A worker that is stuck in C
@@ -17,7 +18,7 @@
 #include <signal.h>
 
 #include "base/platform.h"
-#include "run/job.h"
+#include "run/hub.h"
 
 /* A job that a worker has prepared and not yet dropped. */
 typedef struct tm__prepared {
@@ -35,8 +36,14 @@ struct tm__worker {
   int nprepared, cap_prepared;
   uint64_t items; /* run since the state was opened */
   uint64_t until; /* tm__now() at which to leave a job; 0: when it is used up */
+  struct tm__seat *seat; /* of a process, as its parent and it itself see it */
+  int32_t pid;           /* of a process; 0: it was waited for */
+  int pidfd;
+  int doomed; /* enum tm__kind for which it was sent a signal; lock */
+  uint64_t doomed_at; /* tm__now() then; lock */
 
   bool short_of_memory; /* for a state: to be tried again */
+  bool used_up;         /* a process: another is to take its seat */
   pthread_t thread;
   pthread_mutex_t lock;    /* guards what follows */
   tm__piece *piece;        /* the innermost that runs */
@@ -52,10 +59,15 @@ typedef struct tm__worker_kind {
   const char *name;
   int (*start)(tm__worker *w, tm_error *e);
   void (*interrupt)(tm__worker *w); /* w->lock is held */
+  void (*join)(tm__worker *w);      /* it has exited; NULL: nothing to do */
   bool runs_in_caller;              /* whoever waits does the work */
+  bool process;                     /* has a seat in the pool's hub */
+  bool forks; /* only the script's thread may start one */
 } tm__worker_kind;
 
 extern const tm__worker_kind tm__worker_thread;
+extern const tm__worker_kind tm__worker_fork;
+extern const tm__worker_kind tm__worker_spawn;
 extern const tm__worker_kind tm__worker_inline;
 
 /* The worker whose thread this is; NULL elsewhere. set answers the one that
@@ -117,6 +129,10 @@ bool tm__worker_must_unwind(void);
    those that it had claimed. w->lock is held; w may be gone after that. */
 void tm__worker_abandon(tm__worker *w);
 
+/* Takes jobs until the pool ends, or the worker is used up or abandoned. On
+   its thread, with the state open. */
+void tm__worker_serve(tm__worker *w);
+
 /* A worker of a pool that is not started yet; NULL without memory. */
 tm__worker *tm__worker_new(tm__pool *pool, int index);
 void tm__worker_free(tm__worker *w);
@@ -128,6 +144,14 @@ static inline bool tm__piece_over(const tm__piece *p) {
   if (atomic_load_explicit(&p->worker->abandoned, memory_order_relaxed))
     return true;
   return p->until && tm__now_coarse() > p->until;
+}
+
+/* The record of item `next` is complete. */
+static inline void tm__piece_advance(tm__piece *p) {
+  /* relaxed: a reader of it has the worker's lock, or waits for the end */
+  uint64_t next = atomic_load_explicit(&p->next, memory_order_relaxed) + 1;
+  if (p->seat) tm__seat_advance(p, next);
+  atomic_store_explicit(&p->next, next, memory_order_relaxed);
 }
 
 #endif

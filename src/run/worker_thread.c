@@ -2,15 +2,11 @@
  * worker_thread.c: the worker that is a thread of this process
  *
  * Its life: open the state, take jobs until the pool ends, close the state.
- * Between jobs it spins for about as long as a wake-up costs, unless there are
- * more runnable threads than CPUs, then sleeps on the pool's epoch.
  */
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "run/region.h"
 #include "run/runtime.h"
 #include "run/worker.h"
 
@@ -48,112 +44,6 @@ static void block_signals(sigset_t *before) {
   sigdelset(&all, SIGILL);
   sigdelset(&all, SIGABRT);
   pthread_sigmask(SIG_SETMASK, &all, before);
-}
-
-/* Works in the pool's region, when there is one that needs this worker. */
-static bool attend(tm__worker *w) {
-  tm__region *r = w->pool->region;
-  return r && tm__region_open(r) && tm__region_join(r, w);
-}
-
-/* While it works in a region, a worker does not count as one that spins. */
-static bool attend_spinning(tm__worker *w) {
-  tm__region *r = w->pool->region;
-  if (!r || !tm__region_open(r)) return false;
-  atomic_fetch_sub(&w->pool->spinners, 1);
-  bool attended = tm__region_join(r, w);
-  atomic_fetch_add(&w->pool->spinners, 1);
-  return attended;
-}
-
-static bool spin(tm__worker *w, uint32_t seen) {
-  tm__pool *pool = w->pool;
-  tm_runtime *rt = pool->rt;
-  if (!tm__runtime_may_spin(rt)) return false;
-  atomic_fetch_add(&pool->spinners, 1);
-  uint64_t until = tm__now() + TM__SPIN_NS;
-  bool news = false;
-  do {
-    for (int i = 0; i < 64 && !news; i++) {
-      tm__relax();
-      if (attend_spinning(w)) until = tm__now() + TM__SPIN_NS;
-      news = atomic_load(&pool->epoch) != seen;
-    }
-    if (!news) sched_yield(); /* who submits may be queued on this CPU */
-  } while (!news && tm__runtime_may_spin(rt) && tm__now() < until);
-  atomic_fetch_sub(&pool->spinners, 1);
-  return news;
-}
-
-static bool called(tm__worker *w) {
-  tm__region *r = w->pool->region;
-  return r && tm__region_calls(r, w);
-}
-
-/* Waits until the epoch is not `seen`, or a region is open. A submitter raises
-   the epoch before it looks at sleepers, we count ourselves before we look at
-   the epoch. */
-static void idle(tm__worker *w, uint32_t seen) {
-  tm__pool *pool = w->pool;
-  if (spin(w, seen)) return;
-  atomic_fetch_add(&pool->sleepers, 1);
-  if (atomic_load(&pool->epoch) == seen && !called(w)) {
-    atomic_fetch_sub(&pool->rt->awake, 1);
-    tm__futex_wait_as(&pool->epoch, seen, tm__region_bit(w));
-    atomic_fetch_add(&pool->rt->awake, 1);
-  }
-  atomic_fetch_sub(&pool->sleepers, 1);
-}
-
-/* pool->fault does not change once it was written, which was before this
-   worker was without a state. */
-static void fail_job(tm__pool *pool, tm__job *job) {
-  tm__claim claim;
-  while (tm__job_claim(job, 1, pool->nworkers, &claim)) {
-    if (tm__job_skips(job, claim.first))
-      tm__job_publish(job, NULL, claim.first, 0, 1);
-    else
-      tm__job_publish_failure(job, claim.first, TM__FAIL_TASK,
-                              pool->fault.text);
-  }
-}
-
-static bool gone(tm__worker *w) {
-  pthread_mutex_lock(&w->lock);
-  bool abandoned = w->abandoned;
-  pthread_mutex_unlock(&w->lock);
-  return abandoned;
-}
-
-static void serve_job(tm__worker *w, tm__job *job) {
-  if (!w->state && w->short_of_memory) tm__worker_open(w);
-  if (w->state)
-    tm__worker_run(w, job);
-  else
-    fail_job(w->pool, job);
-  tm__job_unref(job);
-}
-
-static void nap(tm__worker *w, uint32_t seen) {
-  tm__worker_tidy(w);
-  if (tm__worker_rest(w)) idle(w, seen);
-  tm__worker_rise(w);
-}
-
-/* The first worker to see that the pool ends tells the others. */
-static void serve(tm__worker *w) {
-  tm__pool *pool = w->pool;
-  while (!gone(w)) {
-    uint32_t seen = atomic_load(&pool->epoch);
-    tm__job *job;
-    attend(w);
-    if (tm__pool_next(pool, &job) == TM_ECLOSED) break;
-    if (job)
-      serve_job(w, job);
-    else
-      nap(w, seen);
-  }
-  tm__pool_wake_all(pool);
 }
 
 static void set_alive(tm__worker *w, bool alive) {
@@ -209,7 +99,7 @@ static void *main_of_thread(void *argument) {
   }
   set_alive(w, true);
   tm__worker_open(w);
-  serve(w);
+  tm__worker_serve(w);
   leave(w);
   return NULL;
 }
@@ -230,5 +120,7 @@ static void interrupt(tm__worker *w) {
   if (w->pool->rt->flags & TM_USE_SIGNALS) pthread_kill(w->thread, TM__SIGNAL);
 }
 
+static void join(tm__worker *w) { pthread_join(w->thread, NULL); }
+
 const tm__worker_kind tm__worker_thread = {
-    .name = "thread", .start = start, .interrupt = interrupt};
+    .name = "thread", .start = start, .interrupt = interrupt, .join = join};

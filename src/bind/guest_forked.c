@@ -1,0 +1,68 @@
+/*
+ * guest_forked.c: workers that have the script's own Lua state, forked
+ *
+ * The child is in the middle of a call of the script's, which never returns;
+ * its tasks run in a coroutine of their own. What the script had is there:
+ * globals, modules, objects of the store. Nothing is ever closed: the
+ * finalisers of the script's objects are the script's to run.
+ */
+#include "bind/error.h"
+#include "bind/guest.h"
+#include "bind/handle.h"
+#include "bind/items.h"
+#include "bind/unwind.h"
+#include "bind/worker_state.h"
+
+static tm__state *script_of(const tm__worker *w) {
+  const tm__paths *paths = w->pool->guest_user;
+  return paths->script;
+}
+
+/* Each handle of the script's is one of the child's, too. */
+int tm__forked_inherit(tm__worker *w) {
+  tm__store *store = w->pool->rt->store;
+  for (tm__handle *h = script_of(w)->handles; h; h = h->next)
+    if (h->key && tm__ledger_inherit_key(store, w->seat->ledger, h->key) ==
+                      TM_ENOMEM)
+      return TM_ENOMEM;
+  return TM_OK;
+}
+
+/* Stack: state (light userdata). Returns the coroutine of the tasks. */
+static int adopt(lua_State *L) {
+  tm__state *s = lua_touserdata(L, 1);
+  lua_State *co = lua_newthread(L);
+  luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_sethook(co, NULL, 0, 0);
+  tm__worker_libraries(L);
+  tm__items_seed(L, s, (int64_t)tm__entropy(), 0);
+  lua_pushthread(co);
+  lua_xmove(co, L, 1);
+  return 1;
+}
+
+int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
+  tm__state *s = script_of(w);
+  lua_State *L = s->main;
+  s->inbox = tm__inbox_new(tm__arena_mem(w->pool->rt->arena));
+  s->worker = w;
+  s->uid = w->uid;
+  s->context = 0;
+  s->raised_at = 0;
+  if (!s->inbox || !lua_checkstack(L, 8))
+    return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
+  lua_pushcfunction(L, adopt);
+  lua_pushlightuserdata(L, s);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+    return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
+  lua_State *co = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  s->running = co;
+  *state = co;
+  return w->pool->initializer ? tm__guest_initialize(w, co, e) : TM_OK;
+}
+
+void tm__forked_close(tm__worker *w, void *state) {
+  (void)w;
+  (void)state;
+}

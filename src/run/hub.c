@@ -1,0 +1,289 @@
+#include "run/hub.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/platform.h"
+#include "run/pool.h"
+#include "run/process.h"
+#include "run/runs.h"
+#include "run/runtime.h"
+
+tm__pool *tm__served;
+tm__seat *tm__served_seat;
+
+/* More empty places than this in front of a job cost every look at the ring:
+   then it is put at the tail. */
+enum { OVERTAKEN = 64 };
+
+tm__hub *tm__hub_new(const tm__mem *arena, int seats) {
+  size_t size = sizeof(tm__hub) + (size_t)seats * sizeof(tm__seat);
+  tm__hub *hub = tm__calloc(arena, 1, size);
+  if (hub) hub->nseats = seats;
+  return hub;
+}
+
+void tm__hub_free(tm__hub *hub, const tm__mem *arena) {
+  tm__free(arena, hub);
+}
+
+static _Atomic(tm__job *) *place(tm__hub *hub, uint64_t position) {
+  return &hub->ring[position % TM__RING];
+}
+
+/* ---- seats ---- */
+
+/* The table is never freed while the worker lives: the parent may read it. */
+static void grow(tm__seat *s) {
+  uint32_t cap = s->cap_held * 2 + 8;
+  tm__held *before = atomic_load(&s->held);
+  tm__held *table = tm__calloc(tm__served->mem, cap, sizeof *table);
+  if (!table) _exit(TM__EXIT_NO_MEMORY);
+  for (uint32_t i = 0; i < s->cap_held; i++) {
+    atomic_init(&table[i].job, atomic_load(&before[i].job));
+    table[i].count = before[i].count;
+  }
+  atomic_store(&s->held, table);
+  s->cap_held = cap;
+}
+
+static tm__held *find_held(tm__seat *s, tm__job *job) {
+  tm__held *table = atomic_load(&s->held);
+  uint32_t n = atomic_load(&s->nheld);
+  for (uint32_t i = 0; i < n; i++)
+    if (atomic_load(&table[i].job) == job) return &table[i];
+  return NULL;
+}
+
+void tm__seat_hold(tm__seat *s, tm__job *job) {
+  uint32_t n = atomic_load(&s->nheld);
+  tm__held *h = find_held(s, job);
+  if (h) {
+    h->count++;
+    return;
+  }
+  h = find_held(s, NULL);
+  if (!h && n == s->cap_held) grow(s);
+  if (!h) h = &atomic_load(&s->held)[n++];
+  h->count = 1;
+  atomic_store(&h->job, job);
+  atomic_store(&s->nheld, n);
+}
+
+void tm__seat_drop(tm__seat *s, tm__job *job) {
+  uint32_t n = atomic_load(&s->nheld);
+  tm__held *h = find_held(s, job);
+  if (!h || --h->count) return;
+  atomic_store(&h->job, NULL);
+  while (n > 0 && !atomic_load(&atomic_load(&s->held)[n - 1].job)) n--;
+  atomic_store(&s->nheld, n);
+}
+
+/* The table is read before its length: a longer one has all of a shorter. */
+bool tm__hub_holds(tm__hub *hub, tm__job *job) {
+  for (int k = 0; k < hub->nseats; k++) {
+    uint32_t n = atomic_load(&hub->seats[k].nheld);
+    tm__held *table = atomic_load(&hub->seats[k].held);
+    for (uint32_t i = 0; i < n; i++)
+      if (atomic_load(&table[i].job) == job) return true;
+  }
+  return false;
+}
+
+uint32_t tm__hub_count(tm__hub *hub, uint32_t mood) {
+  uint32_t count = 0;
+  for (int k = 0; k < hub->nseats; k++)
+    count += atomic_load(&hub->seats[k].mood) == mood;
+  return count;
+}
+
+int tm__hub_awake(tm__hub *hub) {
+  uint32_t idle = tm__hub_count(hub, TM__VACANT);
+  idle += tm__hub_count(hub, TM__SLEEPING);
+  return hub->nseats - (int)idle + !atomic_load(&hub->script_sleeps);
+}
+
+static bool serves(const tm__hub *hub) {
+  return hub && tm__served && tm__served->hub == hub;
+}
+
+void tm__hub_settling(tm__hub *hub, tm__job *job, uint64_t count) {
+  if (!serves(hub)) return;
+  atomic_store(&tm__served_seat->settling_count, count);
+  atomic_store(&tm__served_seat->settling, job);
+}
+
+void tm__hub_finishing(tm__hub *hub, tm__job *job) {
+  if (serves(hub)) atomic_store(&tm__served_seat->finishing, job);
+}
+
+void tm__hub_mood(tm__hub *hub, int mood) {
+  if (serves(hub)) atomic_store(&tm__served_seat->mood, (uint32_t)mood);
+}
+
+/* ---- pieces ---- */
+
+void tm__seat_prepare(const tm__worker *w, tm__job *job) {
+  if (!w->seat || w->piece) return;
+  atomic_store(&w->seat->job, job);
+  atomic_store(&w->seat->mood, TM__PREPARING);
+}
+
+/* Of pieces that nest, the outermost is the one that dies. */
+void tm__seat_begin(tm__piece *p) {
+  tm__seat *s = p->worker->seat;
+  if (!s || p->outer) return;
+  p->seat = s;
+  atomic_store(&s->job, p->job);
+  atomic_store(&s->first, p->first);
+  atomic_store(&s->next, p->first);
+  atomic_store(&s->records, p->out.data);
+  atomic_store(&s->keys, NULL);
+  atomic_store(&s->nkeys, 0);
+  atomic_store(&s->deadline, p->deadline);
+  atomic_store(&s->mood, TM__RUNNING);
+}
+
+void tm__seat_advance(tm__piece *p, uint64_t next) {
+  tm__seat *s = p->seat;
+  atomic_store(&s->records, p->out.data);
+  atomic_store(&s->keys, p->keys.list);
+  /* release: whoever sees the number sees the keys, and the record */
+  atomic_store_explicit(&s->nkeys, p->keys.count, memory_order_release);
+  atomic_store_explicit(&s->next, next, memory_order_release);
+}
+
+void tm__seat_end(tm__piece *p) {
+  if (!p->seat) return;
+  atomic_store(&p->seat->mood, TM__AWAKE);
+  atomic_store(&p->seat->deadline, 0);
+  atomic_store(&p->seat->records, NULL);
+}
+
+/* What grows is copied, and shown in its new place, before the old goes. */
+static void *move(tm__seat *s, void *ptr, size_t size) {
+  const tm__mem *arena = tm__served->mem;
+  tm__arena *a = tm__served->rt->arena;
+  size_t room = tm__arena_block_size(a, ptr);
+  if (size <= room) return ptr;
+  void *moved = tm__alloc(arena, size);
+  if (!moved) return NULL;
+  memcpy(moved, ptr, room);
+  if (atomic_load(&s->records) == ptr) atomic_store(&s->records, moved);
+  if (atomic_load(&s->keys) == ptr) atomic_store(&s->keys, moved);
+  tm__free(arena, ptr);
+  return moved;
+}
+
+static void *seat_alloc(void *user, void *ptr, size_t size) {
+  (void)user;
+  if (ptr && size) return move(tm__served_seat, ptr, size);
+  return tm__served->mem->fn(tm__served->mem->user, ptr, size);
+}
+
+const tm__mem *tm__seat_mem(const tm__worker *w) {
+  static const tm__mem mem = {.fn = seat_alloc};
+  return w->seat && w->pool == tm__served ? &mem : w->pool->mem;
+}
+
+/* ---- the ring ---- */
+
+/* Where a look at the ring begins: what is further than a turn behind the
+   tail is met at the same place of this turn. */
+static uint64_t begin(tm__hub *hub, uint64_t tail) {
+  uint64_t first = atomic_load(&hub->first);
+  return tail - first > TM__RING && tail > first ? tail - TM__RING : first;
+}
+
+/* Holds the job at a position; NULL when there is none. */
+static tm__job *hold_at(tm__hub *hub, uint64_t position) {
+  _Atomic(tm__job *) *at = place(hub, position);
+  tm__job *job = atomic_load(at);
+  if (!job) return NULL;
+  tm__seat_hold(tm__served_seat, job);
+  if (atomic_load(at) == job) return job;
+  tm__seat_drop(tm__served_seat, job);
+  return NULL;
+}
+
+/* Nothing at a position will be of use to anybody. */
+static void move_first(tm__hub *hub, uint64_t position) {
+  atomic_compare_exchange_strong(&hub->first, &position, position + 1);
+}
+
+tm__job *tm__hub_next(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail);
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = hold_at(hub, i);
+    if (job && tm__job_claimable(job)) return job;
+    bool over = !job || tm__job_done(job);
+    if (job) tm__seat_drop(tm__served_seat, job);
+    if (over) move_first(hub, i);
+  }
+  return NULL;
+}
+
+bool tm__hub_put(tm__hub *hub, tm__job *job) {
+  uint64_t tail = atomic_load(&hub->tail);
+  for (int tries = 0; tries < OVERTAKEN; tries++, tail++) {
+    if (atomic_load(place(hub, tail))) continue;
+    job->entry = tail + 1;
+    atomic_store(place(hub, tail), job);
+    atomic_store(&hub->tail, tail + 1);
+    return true;
+  }
+  return false;
+}
+
+bool tm__hub_remove(tm__hub *hub, tm__job *job) {
+  if (!job->entry) return false;
+  atomic_store(place(hub, job->entry - 1), NULL);
+  job->entry = 0;
+  return true;
+}
+
+/* Puts the job in front behind the others. In between it is in two places,
+   which does no harm. */
+static void overtake(tm__hub *hub, tm__job *job) {
+  uint64_t before = job->entry;
+  if (tm__hub_put(hub, job)) atomic_store(place(hub, before - 1), NULL);
+}
+
+tm__job *tm__hub_done(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail), empty = 0;
+  tm__job *stuck = NULL;
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = atomic_load(place(hub, i));
+    if (job && tm__job_done(job)) return job;
+    if (job && stuck) break;
+    if (job) stuck = job;
+    if (!job && stuck && ++empty > OVERTAKEN) {
+      overtake(hub, stuck);
+      break;
+    }
+  }
+  return NULL;
+}
+
+tm__job *tm__hub_first(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail);
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = atomic_load(place(hub, i));
+    if (job) return job;
+  }
+  return NULL;
+}
+
+void tm__hub_tell(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail);
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = atomic_load(place(hub, i));
+    if (job) tm__job_tell(job);
+  }
+}
+
+bool tm__hub_empty(tm__hub *hub) { return !tm__hub_first(hub); }
+
+tm__pool *tm__job_pool(const tm__job *job) {
+  return serves(job->hub) ? tm__served : job->pool;
+}

@@ -1,0 +1,220 @@
+#include "run/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "run/pool.h"
+#include "run/runtime.h"
+
+/* After SIGTERM, until SIGKILL. */
+#define TERM_NS 200000000u
+
+/* ---- the parent's side: birth ---- */
+
+int tm__process_prepare(tm__worker *w, tm_error *e) {
+  tm_runtime *rt = w->pool->rt;
+  tm__seat *s = &w->pool->hub->seats[w->index];
+  w->seat = s;
+  w->pidfd = -1;
+  s->ledger = tm__ledger_new(rt->arena);
+  if (!s->ledger)
+    return tm__fail(e, TM_ENOMEM, "the arena has no room for a worker");
+  atomic_store(&s->mood, TM__OPENING);
+  return TM_OK;
+}
+
+void tm__process_abort(tm__worker *w) {
+  tm__store_settle(w->pool->rt->store, w->seat->ledger);
+  w->seat->ledger = NULL;
+  atomic_store(&w->seat->mood, TM__VACANT);
+}
+
+void tm__process_started(tm__worker *w, int32_t pid) {
+  w->pid = pid;
+  w->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+  w->alive = true;
+  atomic_store(&w->seat->pid, pid);
+  tm__monitor_wake(&w->pool->rt->monitor);
+}
+
+/* ---- the child ---- */
+
+static int32_t parent_pid;
+static bool orphans_itself; /* nobody tells it when its parent dies */
+
+void tm__process_check_parent(void) {
+  if (orphans_itself && getppid() != parent_pid) _exit(TM__EXIT_DONE);
+}
+
+/* The kernel watches the thread that forked: only the main one lives as long
+   as its process. */
+static void follow_parent(int32_t parent, bool main_thread) {
+  parent_pid = parent;
+  orphans_itself = !main_thread;
+  if (main_thread) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(TM__EXIT_DONE);
+}
+
+/* Ctrl-C is for the script, which then ends us. */
+static void set_signals(void) {
+  sigset_t none;
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGCHLD, SIG_DFL);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void set_streams(void) {
+  int null = open("/dev/null", O_RDONLY);
+  if (null > STDIN_FILENO) {
+    dup2(null, STDIN_FILENO);
+    close(null);
+  }
+  setvbuf(stdout, NULL, _IOLBF, 1 << 16);
+}
+
+_Noreturn void tm__process_live(tm__worker *w, int32_t parent) {
+  char name[32];
+  (void)parent;
+  snprintf(name, sizeof name, "tm-worker-%d", w->index + 1);
+  tm__thread_name(name);
+  tm__worker_set_self(w);
+  w->thread = pthread_self();
+  tm__worker_open(w);
+  tm__hub_mood(w->pool->hub, TM__AWAKE);
+  tm__worker_serve(w);
+  tm__worker_close(w);
+  fflush(NULL);
+  tm__hub_mood(w->pool->hub, TM__LEAVING);
+  _exit(TM__EXIT_DONE);
+}
+
+/* ---- fork ---- */
+
+static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
+  tm__pool *pool = w->pool;
+  follow_parent(parent, main_thread);
+  tm__pid_changed();
+  set_signals();
+  set_streams();
+  tm__served = pool;
+  tm__served_seat = w->seat;
+  atomic_store(&w->seat->pid, tm__pid());
+  tm__runtime_child(pool->rt, pool, w->seat->ledger);
+  pthread_mutex_init(&w->lock, NULL);
+  tm__process_live(w, parent);
+}
+
+static int start_fork(tm__worker *w, tm_error *e) {
+  tm_runtime *rt = w->pool->rt;
+  bool main_thread = syscall(SYS_gettid) == tm__pid();
+  int32_t parent = tm__pid();
+  int status = tm__process_prepare(w, e);
+  if (status) return status;
+  if (w->pool->guest->inherit) status = w->pool->guest->inherit(w);
+  fflush(NULL);
+  tm__runtime_before_fork(rt);
+  pid_t pid = status ? -1 : fork();
+  if (pid == 0) forked(w, parent, main_thread);
+  tm__runtime_after_fork(rt);
+  if (pid > 0) {
+    tm__process_started(w, pid);
+    return TM_OK;
+  }
+  tm__process_abort(w);
+  if (status) return tm__fail(e, status, "not enough memory for a worker");
+  return tm__fail_errno(e, "cannot fork worker process %d", w->index + 1);
+}
+
+/* ---- the parent's side: signals and death ---- */
+
+static void send(tm__worker *w, int number) {
+  if (w->pidfd >= 0)
+    syscall(SYS_pidfd_send_signal, w->pidfd, number, NULL, 0);
+  else if (w->pid)
+    kill(w->pid, number);
+}
+
+static void interrupt(tm__worker *w) {
+  if (w->pid) send(w, TM__SIGNAL);
+}
+
+void tm__process_kill(tm__worker *w, int why) {
+  uint64_t now = tm__now();
+  if (!w->doomed) {
+    w->doomed = why;
+    w->doomed_at = now;
+    send(w, SIGTERM);
+  } else if (now - w->doomed_at >= TERM_NS) {
+    send(w, SIGKILL);
+  }
+}
+
+/* Whether it died of itself; how, as a text. */
+static bool describe(const tm__worker *w, int status, char *text, size_t n) {
+  const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "";
+  int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  uint32_t mood = atomic_load(&w->seat->mood);
+  if (WIFSIGNALED(status))
+    snprintf(text, n, "the worker process was killed by SIG%s",
+             name ? name : "?");
+  else if (code == TM__EXIT_NO_MEMORY)
+    snprintf(text, n, "the worker process ended: the arena has no memory");
+  else
+    snprintf(text, n, "the worker process ended with status %d", code);
+  return WIFSIGNALED(status) || code || mood != TM__LEAVING;
+}
+
+static void reaped(tm__worker *w, int status) {
+  char text[200];
+  int kind = w->doomed ? w->doomed : TM__FAIL_DIED;
+  bool died = describe(w, status, text, sizeof text);
+  tm__pool *pool = w->pool;
+  if (w->doomed == TM__FAIL_TIMEOUT)
+    snprintf(text, sizeof text,
+             "did not return from C code in time; its process was killed");
+  if (died) atomic_fetch_add(&pool->deaths, 1);
+  tm__death_settle(w, died ? text : NULL, kind);
+  close(w->pidfd);
+  w->pidfd = -1;
+  w->pid = 0;
+  w->alive = false;
+}
+
+bool tm__process_reap(tm__worker *w) {
+  int status = 0;
+  if (!w->pid) return true;
+  pid_t pid = waitpid(w->pid, &status, WNOHANG);
+  if (pid == 0) return false;
+  if (pid < 0 && errno == EINTR) return false;
+  reaped(w, status);
+  atomic_store(&w->exited, 1);
+  atomic_fetch_add(&w->pool->dead, 1);
+  atomic_fetch_add(&w->pool->ends, 1);
+  tm__futex_wake(&w->pool->ends, INT32_MAX, false);
+  return true;
+}
+
+static int start_spawn(tm__worker *w, tm_error *e) {
+  (void)w;
+  return tm__fail(e, TM_EINVAL, "spawn is not built");
+}
+
+const tm__worker_kind tm__worker_spawn = {.name = "process",
+                                          .start = start_spawn,
+                                          .interrupt = interrupt,
+                                          .process = true};
+
+const tm__worker_kind tm__worker_fork = {.name = "process",
+                                         .start = start_fork,
+                                         .interrupt = interrupt,
+                                         .process = true,
+                                         .forks = true};
