@@ -63,6 +63,8 @@ int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
 }
 
 void tm__forked_close(tm__worker *w, void *state) {
+  tm__state *s = tm__state_get(state);
   (void)w;
-  (void)state;
+  tm__inbox_unref(s->inbox);
+  s->inbox = NULL;
 }

@@ -86,6 +86,13 @@ static void publish_made(const death *d, tm__job *job, tm__claim *c) {
   tm__job_publish(job, c, m, count, count);
 }
 
+/* The buffer and the list of a piece that was not published. */
+static void free_unpublished(const death *d) {
+  const tm__mem *mem = d->worker->pool->mem;
+  tm__free(mem, atomic_load(&d->seat->records));
+  tm__free(mem, atomic_load(&d->seat->keys));
+}
+
 /* ---- runs ---- */
 
 static bool was_running(const death *d, const tm__job *job) {
@@ -112,8 +119,10 @@ static void settle_run(tm__job *job, tm__claim *c, void *argument) {
   const death *d = argument;
   bool running = was_running(d, job);
   if (running && atomic_load(&d->seat->mood) == TM__RUNNING &&
-      atomic_load(&d->seat->first) == c->first)
+      atomic_load(&d->seat->first) == c->first) {
     publish_made(d, job, c);
+    free_unpublished(d);
+  }
   if (running && d->how && c->first < c->last &&
       !tm__job_skips(job, c->first))
     fail_item(d, job, c);

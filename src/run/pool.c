@@ -37,6 +37,7 @@ static int start_workers(tm__pool *pool, tm_error *e) {
     pool->workers[i] = w;
     pthread_mutex_unlock(&pool->roster);
   }
+  if (pool->hub) tm__monitor_wake(&pool->rt->monitor);
   return TM_OK;
 }
 
