@@ -189,9 +189,10 @@ const tm__mem *tm__seat_mem(const tm__worker *w) {
 /* ---- the ring ---- */
 
 /* Where a look at the ring begins: what is further than a turn behind the
-   tail is met at the same place of this turn. */
+   tail is met at the same place of this turn. Workers are done with jobs that
+   are still there to be taken out. */
 static uint64_t begin(tm__hub *hub, uint64_t tail) {
-  uint64_t first = atomic_load(&hub->first);
+  uint64_t first = atomic_load(serves(hub) ? &hub->first : &hub->swept);
   return tail - first > TM__RING && tail > first ? tail - TM__RING : first;
 }
 
@@ -250,8 +251,11 @@ static void overtake(tm__hub *hub, tm__job *job) {
 }
 
 tm__job *tm__hub_done(tm__hub *hub) {
-  uint64_t tail = atomic_load(&hub->tail), empty = 0;
+  uint64_t tail = atomic_load(&hub->tail), empty = 0, swept;
   tm__job *stuck = NULL;
+  swept = begin(hub, tail);
+  while (swept < tail && !atomic_load(place(hub, swept))) swept++;
+  atomic_store(&hub->swept, swept);
   for (uint64_t i = begin(hub, tail); i < tail; i++) {
     tm__job *job = atomic_load(place(hub, i));
     if (job && tm__job_done(job)) return job;

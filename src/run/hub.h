@@ -83,7 +83,8 @@ typedef struct tm__hub {
   tm__bell bell;
   int nseats;
   _Atomic uint32_t script_sleeps; /* waits for a job of ours */
-  _Alignas(64) _Atomic uint64_t first;
+  _Alignas(64) _Atomic uint64_t first; /* for workers, who move it */
+  _Atomic uint64_t swept; /* for the script's process: nothing below */
   _Atomic uint64_t tail;
   _Atomic(tm__job *) ring[TM__RING];
   tm__seat seats[];
