@@ -16,6 +16,11 @@ tm__seat *tm__served_seat;
    then it is put at the tail. */
 enum { OVERTAKEN = 64 };
 
+/* release: notes are for who reads them after our death, in the order in
+   which they were written; what others must see at once is not among them. */
+#define note(word, value) \
+  atomic_store_explicit(word, value, memory_order_release)
+
 tm__hub *tm__hub_new(const tm__mem *arena, int seats) {
   size_t size = sizeof(tm__hub) + (size_t)seats * sizeof(tm__seat);
   tm__hub *hub = tm__calloc(arena, 1, size);
@@ -109,12 +114,12 @@ static bool serves(const tm__hub *hub) {
 
 void tm__hub_settling(tm__hub *hub, tm__job *job, uint64_t count) {
   if (!serves(hub)) return;
-  atomic_store(&tm__served_seat->settling_count, count);
-  atomic_store(&tm__served_seat->settling, job);
+  note(&tm__served_seat->settling_count, count);
+  note(&tm__served_seat->settling, job);
 }
 
 void tm__hub_finishing(tm__hub *hub, tm__job *job) {
-  if (serves(hub)) atomic_store(&tm__served_seat->finishing, job);
+  if (serves(hub)) note(&tm__served_seat->finishing, job);
 }
 
 void tm__hub_mood(tm__hub *hub, int mood) {
@@ -123,10 +128,11 @@ void tm__hub_mood(tm__hub *hub, int mood) {
 
 /* ---- pieces ---- */
 
+
 void tm__seat_prepare(const tm__worker *w, tm__job *job) {
   if (!w->seat || w->piece) return;
-  atomic_store(&w->seat->job, job);
-  atomic_store(&w->seat->mood, TM__PREPARING);
+  note(&w->seat->job, job);
+  note(&w->seat->mood, TM__PREPARING);
 }
 
 /* Of pieces that nest, the outermost is the one that dies. */
@@ -134,30 +140,29 @@ void tm__seat_begin(tm__piece *p) {
   tm__seat *s = p->worker->seat;
   if (!s || p->outer) return;
   p->seat = s;
-  atomic_store(&s->job, p->job);
-  atomic_store(&s->first, p->first);
-  atomic_store(&s->next, p->first);
-  atomic_store(&s->records, p->out.data);
-  atomic_store(&s->keys, NULL);
-  atomic_store(&s->nkeys, 0);
-  atomic_store(&s->deadline, p->deadline);
-  atomic_store(&s->mood, TM__RUNNING);
+  note(&s->job, p->job);
+  note(&s->first, p->first);
+  note(&s->next, p->first);
+  note(&s->records, p->out.data);
+  note(&s->keys, NULL);
+  note(&s->nkeys, 0);
+  note(&s->deadline, p->deadline);
+  note(&s->mood, TM__RUNNING);
 }
 
 void tm__seat_advance(tm__piece *p, uint64_t next) {
   tm__seat *s = p->seat;
-  atomic_store(&s->records, p->out.data);
-  atomic_store(&s->keys, p->keys.list);
-  /* release: whoever sees the number sees the keys, and the record */
-  atomic_store_explicit(&s->nkeys, p->keys.count, memory_order_release);
-  atomic_store_explicit(&s->next, next, memory_order_release);
+  note(&s->records, p->out.data);
+  note(&s->keys, p->keys.list);
+  note(&s->nkeys, p->keys.count);
+  note(&s->next, next);
 }
 
 void tm__seat_end(tm__piece *p) {
   if (!p->seat) return;
-  atomic_store(&p->seat->mood, TM__AWAKE);
-  atomic_store(&p->seat->deadline, 0);
-  atomic_store(&p->seat->records, NULL);
+  note(&p->seat->mood, TM__AWAKE);
+  note(&p->seat->deadline, 0);
+  note(&p->seat->records, NULL);
 }
 
 /* What grows is copied, and shown in its new place, before the old goes. */
