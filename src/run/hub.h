@@ -68,6 +68,7 @@ typedef struct tm__seat {
   uint32_t cap_held;
   _Atomic uint64_t done; /* items, ever */
   tm__ledger *ledger;   /* of the store; made by the parent */
+  char crash[1500];     /* a C backtrace, as text (crash.h) */
 } tm__seat;
 
 /* What wakes workers, and tells them of the end; of every kind of pool. */

@@ -66,7 +66,7 @@ struct tm__pool {
   _Atomic int dead;      /* processes to be replaced by the script's thread */
   _Atomic uint64_t refill_at; /* tm__now() before which there is no use */
   int stillborn;         /* processes in a row that died as they opened */
-  char last_words[200];  /* how the last of them ended */
+  char last_words[400];  /* how the last of them ended */
   _Atomic uint64_t deaths; /* processes, ever */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;

@@ -26,6 +26,9 @@ enum tm__exit {
   TM__EXIT_NO_ARENA = 94   /* spawned: what the parent has is not to be had */
 };
 
+/* Bytes of a text that says how a worker ended. */
+#define TM__LAST_WORDS 1700
+
 /* How often a worker without work looks whether its parent lives, where the
    kernel was not asked to see to that. */
 #define TM__ORPHAN_NS 1000000000u

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "run/crash.h"
 #include "run/pool.h"
 #include "run/runtime.h"
 
@@ -88,6 +89,7 @@ _Noreturn void tm__process_live(tm__worker *w, int32_t parent) {
   tm__thread_name(name);
   tm__worker_set_self(w);
   w->thread = pthread_self();
+  tm__crash_watch(w->seat);
   tm__worker_open(w);
   tm__hub_mood(w->pool->hub, TM__AWAKE);
   tm__worker_serve(w);
@@ -164,8 +166,9 @@ static bool describe(const tm__worker *w, int status, char *text, size_t n) {
   int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   uint32_t mood = atomic_load(&w->seat->mood);
   if (WIFSIGNALED(status))
-    snprintf(text, n, "the worker process was killed by SIG%s",
-             name ? name : "?");
+    snprintf(text, n, "the worker process was killed by SIG%s%s%s",
+             name ? name : "?", w->seat->crash[0] ? "; in C:" : "",
+             w->seat->crash);
   else if (code == TM__EXIT_NO_MEMORY)
     snprintf(text, n, "the worker process ended: the arena has no memory");
   else
@@ -174,7 +177,7 @@ static bool describe(const tm__worker *w, int status, char *text, size_t n) {
 }
 
 static void reaped(tm__worker *w, int status) {
-  char text[200];
+  char text[TM__LAST_WORDS];
   int kind = w->doomed ? w->doomed : TM__FAIL_DIED;
   bool died = describe(w, status, text, sizeof text);
   tm__pool *pool = w->pool;
