@@ -92,13 +92,14 @@ static bool is_class(tm__packer *p, int index, int meta) {
   return elsewhere;
 }
 
-bool tm__pack_special(tm__packer *p, int index, bool *meta) {
+bool tm__pack_special(tm__packer *p, int index, const void *object,
+                      bool *meta) {
   lua_State *L = p->L;
   bool special = false;
   *meta = lua_getmetatable(L, index);
   int m = lua_gettop(L);
   if (*meta) stow(p, index, m);
-  if (lua_topointer(L, index) == p->globals_table) {
+  if (object == p->globals_table) {
     tm__pack_byte(p, TAG_GLOBALS);
     special = true;
   } else if (tm__pack_name(p, index)) {
