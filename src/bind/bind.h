@@ -48,6 +48,7 @@ typedef struct tm__state {
   size_t arrays;     /* bytes of arrays that this state holds */
   size_t array_debt; /* of those that came, not yet told to the collector */
   size_t array_news; /* of those that came since the last full collection */
+  bool sees_arrays;  /* tm__array_part is right here */
   void *random; /* the state of math.random, or NULL where it is not known */
 } tm__state;
 

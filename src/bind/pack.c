@@ -128,7 +128,7 @@ void tm__pack_drain(tm__packer *p) {
     if (lua_isfunction(L, index))
       tm__pack_upvalues(p, index);
     else
-      tm__pack_fields(p, index);
+      tm__pack_late_body(p, index);
     lua_pop(L, 1);
   }
 }

@@ -27,6 +27,7 @@ typedef struct tm__crumb {
     CRUMB_REBUILT
   } kind;
   int index;        /* stack index of the key or the function */
+  const lua_Integer *element; /* or the key of an array, when not NULL */
   const char *text; /* name of the upvalue */
 } tm__crumb;
 
@@ -105,15 +106,14 @@ void tm__pack_value(tm__packer *p, int index);
 void tm__pack_function(tm__packer *p, int index);
 void tm__pack_upvalues(tm__packer *p, int index);
 void tm__pack_userdata(tm__packer *p, int index);
-/* Tables with a metatable, and classes; false: it is to be copied, with its
-   metatable when *meta. */
+/* Tables with a metatable, modules and classes; false: it is to be copied, with
+   its metatable when *meta. */
 bool tm__pack_special(tm__packer *p, int index, const void *object,
                       bool *meta);
 void tm__pack_table(tm__packer *p, int index);
-/* Answers how many pairs a body has. */
-uint64_t tm__pack_body(tm__packer *p, int index);
+void tm__pack_body(tm__packer *p, int index);
 /* The body of a table that was put off. */
-void tm__pack_fields(tm__packer *p, int index);
+void tm__pack_late_body(tm__packer *p, int index);
 /* Writes the string at index, which may well come again. */
 void tm__pack_word(tm__packer *p, int index);
 void tm__pack_metatable(tm__packer *p, int index);

@@ -1,41 +1,83 @@
 /*
  * pack_table.c: tables
  */
+#include "bind/array_part.h"
 #include "bind/error.h"
 #include "bind/format.h"
 #include "bind/pack.h"
 
 /*
  * One traversal of a table: keys 1, 2, 3 ... as they come are the array, what
- * comes after the first that does not are pairs. A key and its value are on
- * the stack, at `key` and above, while there are `more`.
+ * comes after the first that does not are pairs. While there is `more`, a
+ * value is at the top of the stack.
+ *
+ * Elements up to `direct` are known to lie in the array part: they are read by
+ * their keys, and left on the stack, a few at a time. Then lua_next goes on,
+ * with a key at `key` and its value above.
  */
 typedef struct walk {
   lua_State *L;
   int table, key;
   lua_Integer expected; /* the next key of the array */
+  lua_Integer direct;
+  int type; /* of the value, where it was told */
   bool more;
+  tm__crumb crumb; /* where the walk is */
 } walk;
+
+enum { LEFT_ON_STACK = 16 };
+
+/* From the elements that are read by their keys to the rest. */
+static void go_on(walk *w) {
+  lua_settop(w->L, w->key - 1);
+  w->direct = 0;
+  w->crumb.element = NULL;
+  if (w->expected > 1)
+    lua_pushinteger(w->L, w->expected - 1);
+  else
+    lua_pushnil(w->L);
+  w->more = lua_next(w->L, w->table);
+}
+
+static inline void fetch(walk *w) {
+  w->type = lua_rawgeti(w->L, w->table, w->expected);
+  if (w->type == LUA_TNIL) go_on(w);
+}
 
 static inline void step(walk *w) {
   lua_settop(w->L, w->key);
   w->more = lua_next(w->L, w->table);
 }
 
+/* The element after this one, which is counted. */
+static inline void next_element(walk *w) {
+  if (w->direct == 0) {
+    w->expected++;
+    step(w);
+  } else if (w->expected++ >= w->direct) {
+    go_on(w);
+  } else {
+    if (w->expected % LEFT_ON_STACK == 0) lua_settop(w->L, w->key - 1);
+    fetch(w);
+  }
+}
+
 /* ---- the array ---- */
 
 static inline bool in_array(const walk *w) {
+  if (w->direct) return true;
   return w->more && lua_isinteger(w->L, w->key) &&
          lua_tointegerx(w->L, w->key, NULL) == w->expected;
 }
 
-/* Whether a float is at an index. What has a fraction is no integer: one
+/* Whether a float is at the top. What has a fraction is no integer: one
    question less. */
-static inline bool get_float(lua_State *L, int index, double *x) {
-  if (lua_type(L, index) != LUA_TNUMBER) return false;
-  *x = lua_tonumberx(L, index, NULL);
+static inline bool get_float(const walk *w, double *x) {
+  int type = w->direct ? w->type : lua_type(w->L, -1);
+  if (type != LUA_TNUMBER) return false;
+  *x = lua_tonumberx(w->L, -1, NULL);
   bool fraction = *x > -1e9 && *x < 1e9 && *x != (double)(int32_t)*x;
-  return fraction || !lua_isinteger(L, index);
+  return fraction || !lua_isinteger(w->L, -1);
 }
 
 /* Answers where the number of elements goes. */
@@ -49,12 +91,13 @@ static void end_segment(tm__packer *p, uint64_t at, uint64_t n) {
   tm__put32(p->buf.data + at, (uint32_t)n);
 }
 
-/* Makes room for words of an array at once. Its length is a guess, and may
-   be a bad one: so this is no error. */
+/* Makes room for the words of an array at once. The rest of it may be
+   something else: so when there is no room, that is no error yet. */
 static void reserve_words(tm__packer *p, const walk *w) {
   enum { MOST = 2 << 20 };
-  uint64_t n = (uint64_t)lua_rawlen(w->L, w->table) - (uint64_t)w->expected + 1;
-  if (n <= MOST && p->buf.cap - p->buf.len < n * 8)
+  if (!w->direct) return;
+  lua_Integer n = w->direct - w->expected + 1;
+  if (n <= MOST && p->buf.cap - p->buf.len < (size_t)n * 8)
     tm__buf_grow(&p->buf, (size_t)n * 8 + 64);
 }
 
@@ -64,9 +107,8 @@ static void pack_floats(tm__packer *p, walk *w, double x) {
   reserve_words(p, w);
   do {
     memcpy(tm__pack_take(p, 8), &x, 8);
-    w->expected++;
-    step(w);
-  } while (in_array(w) && get_float(w->L, w->key + 1, &x));
+    next_element(w);
+  } while (in_array(w) && get_float(w, &x));
   end_segment(p, at, (uint64_t)(w->expected - first));
 }
 
@@ -75,11 +117,10 @@ static void pack_ints(tm__packer *p, walk *w) {
   lua_Integer first = w->expected;
   reserve_words(p, w);
   do {
-    lua_Integer x = lua_tointegerx(w->L, w->key + 1, NULL);
+    lua_Integer x = lua_tointegerx(w->L, -1, NULL);
     memcpy(tm__pack_take(p, 8), &x, 8);
-    w->expected++;
-    step(w);
-  } while (in_array(w) && lua_isinteger(w->L, w->key + 1));
+    next_element(w);
+  } while (in_array(w) && lua_isinteger(w->L, -1));
   end_segment(p, at, (uint64_t)(w->expected - first));
 }
 
@@ -87,9 +128,8 @@ static void pack_values(tm__packer *p, walk *w) {
   uint64_t at = begin_segment(p, BODY_VALUES);
   lua_Integer first = w->expected;
   do {
-    tm__pack_value(p, w->key + 1);
-    w->expected++;
-    step(w);
+    tm__pack_value(p, w->direct ? lua_gettop(w->L) : w->key + 1);
+    next_element(w);
   } while (in_array(w));
   end_segment(p, at, (uint64_t)(w->expected - first));
 }
@@ -100,9 +140,9 @@ static void pack_array(tm__packer *p, walk *w) {
   enum { MOST_CHANGES = 3 };
   double x;
   for (int changes = 0; in_array(w); changes++) {
-    if (changes <= MOST_CHANGES && lua_isinteger(w->L, w->key + 1))
+    if (changes <= MOST_CHANGES && lua_isinteger(w->L, -1))
       pack_ints(p, w);
-    else if (changes <= MOST_CHANGES && get_float(w->L, w->key + 1, &x))
+    else if (changes <= MOST_CHANGES && get_float(w, &x))
       pack_floats(p, w, x);
     else
       pack_values(p, w);
@@ -126,33 +166,50 @@ static uint64_t pack_pairs(tm__packer *p, walk *w) {
   return n;
 }
 
-uint64_t tm__pack_body(tm__packer *p, int index) {
-  walk w = {.L = p->L,
-            .table = index,
-            .key = lua_gettop(p->L) + 1,
-            .expected = 1};
-  tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_KEY, .index = w.key};
+static void begin_walk(const tm__packer *p, walk *w, int index,
+                       lua_Unsigned n) {
+  lua_State *L = p->L;
+  *w = (walk){
+      .L = L, .table = index, .key = lua_gettop(L) + 1, .expected = 1};
+  w->crumb = (tm__crumb){.up = p->crumb, .kind = CRUMB_KEY, .index = w->key};
+  if (n && p->state->sees_arrays &&
+      n <= tm__array_part(lua_topointer(L, index))) {
+    w->direct = (lua_Integer)n;
+    w->crumb.element = &w->expected;
+    fetch(w);
+  } else {
+    go_on(w);
+  }
+}
+
+/* n is the table's length. */
+static uint64_t pack_body(tm__packer *p, int index, lua_Unsigned n) {
+  walk w;
   uint64_t pairs = 0;
-  p->crumb = &crumb;
-  lua_pushnil(p->L);
-  step(&w);
+  begin_walk(p, &w, index, n);
+  p->crumb = &w.crumb;
   pack_array(p, &w);
   if (w.more) pairs = pack_pairs(p, &w);
-  p->crumb = crumb.up;
+  p->crumb = w.crumb.up;
   tm__pack_byte(p, BODY_END);
   return pairs;
 }
 
-/* The body of a table whose head was written at an offset. */
-static void pack_fields_at(tm__packer *p, int index, uint64_t at) {
-  uint64_t n = tm__pack_body(p, index);
-  tm__put32(p->buf.data + at + TABLE_PAIRS, n < INT32_MAX ? (uint32_t)n : 0);
+void tm__pack_body(tm__packer *p, int index) {
+  pack_body(p, index, lua_rawlen(p->L, index));
 }
 
-void tm__pack_fields(tm__packer *p, int index) {
+/* The body of a table of length n whose head was written at an offset. */
+static void pack_fields(tm__packer *p, int index, lua_Unsigned n, uint64_t at) {
+  uint64_t pairs = pack_body(p, index, n);
+  tm__put32(p->buf.data + at + TABLE_PAIRS,
+            pairs < INT32_MAX ? (uint32_t)pairs : 0);
+}
+
+void tm__pack_late_body(tm__packer *p, int index) {
   uint64_t at;
   if (tm__pack_find(p, lua_topointer(p->L, index), &at))
-    pack_fields_at(p, index, at);
+    pack_fields(p, index, lua_rawlen(p->L, index), at);
 }
 
 /* ---- tables ---- */
@@ -171,8 +228,7 @@ void tm__pack_metatable(tm__packer *p, int index) {
   p->crumb = crumb.up;
 }
 
-static void pack_head(tm__packer *p, int index, int flags) {
-  lua_Unsigned n = lua_rawlen(p->L, index);
+static void pack_head(tm__packer *p, lua_Unsigned n, int flags) {
   unsigned char *head = tm__pack_take(p, TABLE_HEAD);
   head[0] = TAG_TABLE;
   head[TABLE_FLAGS] = (unsigned char)flags;
@@ -202,15 +258,16 @@ void tm__pack_table(tm__packer *p, int index) {
   }
   size_t used = p->memo.used;
   bool meta = false;
-  tm__checkstack(p->L, 16);
+  tm__checkstack(p->L, 16 + LEFT_ON_STACK);
   if (tm__pack_special(p, index, object, &meta)) return;
   note(p, object, entry, used);
   at = p->buf.len;
   bool later = tm__pack_later(p);
-  pack_head(p, index, (meta ? FLAG_META : 0) | (later ? FLAG_LATER : 0));
+  lua_Unsigned n = lua_rawlen(p->L, index);
+  pack_head(p, n, (meta ? FLAG_META : 0) | (later ? FLAG_LATER : 0));
   if (meta) tm__pack_metatable(p, index);
   if (later)
     tm__pack_defer(p, index);
   else
-    pack_fields_at(p, index, at);
+    pack_fields(p, index, n, at);
 }

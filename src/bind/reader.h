@@ -20,6 +20,7 @@ typedef struct tm__reader {
   int objects, later, metas, words;
   lua_Integer nlater, done, nmetas;
   int mode, context, depth;
+  bool has_words;
   int lost; /* classes of this state that it has no more, still empty */
 } tm__reader;
 

@@ -50,7 +50,7 @@ static void read_ref(tm__reader *r, const unsigned char *tag) {
 /* ---- words ---- */
 
 static void push_word(tm__reader *r, int number) {
-  if (lua_isnil(r->L, r->words) ||
+  if (!r->has_words ||
       lua_rawgeti(r->L, r->words, number) != LUA_TSTRING)
     tm__read_malformed(r);
 }
@@ -60,6 +60,7 @@ static void read_new_word(tm__reader *r) {
   int number = tm__read_byte(r), n = tm__read_byte(r);
   const char *s = (const char *)tm__read_take(r, (uint64_t)n);
   push_list(r, r->words);
+  r->has_words = true;
   lua_pushlstring(L, s, (size_t)n);
   lua_pushvalue(L, -1);
   lua_rawseti(L, -3, number);
