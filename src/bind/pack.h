@@ -26,9 +26,9 @@ typedef struct tm__crumb {
     CRUMB_CLASS,
     CRUMB_REBUILT
   } kind;
-  int index;        /* stack index of the key or the function */
+  int index;                  /* stack index of the key or the function */
   const lua_Integer *element; /* or the key of an array, when not NULL */
-  const char *text; /* name of the upvalue */
+  const char *text;           /* name of the upvalue */
 } tm__crumb;
 
 typedef struct tm__packer tm__packer;
@@ -108,8 +108,7 @@ void tm__pack_upvalues(tm__packer *p, int index);
 void tm__pack_userdata(tm__packer *p, int index);
 /* Tables with a metatable, modules and classes; false: it is to be copied, with
    its metatable when *meta. */
-bool tm__pack_special(tm__packer *p, int index, const void *object,
-                      bool *meta);
+bool tm__pack_special(tm__packer *p, int index, const void *object, bool *meta);
 void tm__pack_table(tm__packer *p, int index);
 void tm__pack_body(tm__packer *p, int index);
 /* The body of a table that was put off. */

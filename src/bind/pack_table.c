@@ -169,8 +169,7 @@ static uint64_t pack_pairs(tm__packer *p, walk *w) {
 static void begin_walk(const tm__packer *p, walk *w, int index,
                        lua_Unsigned n) {
   lua_State *L = p->L;
-  *w = (walk){
-      .L = L, .table = index, .key = lua_gettop(L) + 1, .expected = 1};
+  *w = (walk){.L = L, .table = index, .key = lua_gettop(L) + 1, .expected = 1};
   w->crumb = (tm__crumb){.up = p->crumb, .kind = CRUMB_KEY, .index = w->key};
   if (n && p->state->sees_arrays &&
       n <= tm__array_part(lua_topointer(L, index))) {

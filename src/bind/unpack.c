@@ -50,8 +50,7 @@ static void read_ref(tm__reader *r, const unsigned char *tag) {
 /* ---- words ---- */
 
 static void push_word(tm__reader *r, int number) {
-  if (!r->has_words ||
-      lua_rawgeti(r->L, r->words, number) != LUA_TSTRING)
+  if (!r->has_words || lua_rawgeti(r->L, r->words, number) != LUA_TSTRING)
     tm__read_malformed(r);
 }
 

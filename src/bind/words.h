@@ -50,8 +50,8 @@ static inline void tm__words_clear(tm__words *w) {
 
 /* The string's slot; its epoch is an older one when it was not met. */
 static inline tm__word *tm__words_find(tm__words *w, const char *text,
-                                       size_t len, const unsigned char *origin)
-{
+                                       size_t len,
+                                       const unsigned char *origin) {
   uintptr_t hash = (uintptr_t)text >> 4;
   size_t i = (hash ^ hash >> 8) % TM__WORD_SLOTS;
   for (;; i = (i + 1) % TM__WORD_SLOTS) {
@@ -67,10 +67,8 @@ static inline tm__word *tm__words_find(tm__words *w, const char *text,
 static inline void tm__words_meet(tm__words *w, tm__word *word,
                                   const char *text, size_t len, uint64_t at) {
   if (at > UINT32_MAX) return;
-  *word = (tm__word){.text = text,
-                     .at = (uint32_t)at,
-                     .epoch = w->epoch,
-                     .len = (uint8_t)len};
+  *word = (tm__word){
+      .text = text, .at = (uint32_t)at, .epoch = w->epoch, .len = (uint8_t)len};
   if (++w->met > TM__WORD_MOST) tm__words_clear(w);
 }
 

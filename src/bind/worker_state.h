@@ -12,4 +12,7 @@
    worker get all CPUs. */
 lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath);
 
+/* Closes a state made by the above. */
+void tm__worker_state_close(lua_State *L);
+
 #endif
