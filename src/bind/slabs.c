@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { SLAB = 16384, HEAD = 64, SLABS = 15, NEMPTY_MOST = 2 * SLABS };
+enum { SLAB = 8192, HEAD = 64, SLABS = 14, NEMPTY_MOST = 4 * SLABS };
 
 /* At the start of the SLAB bytes, which are aligned to SLAB. Blocks from
    `fresh` on were never used. A slab without a free block is in no list. */
