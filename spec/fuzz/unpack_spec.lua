@@ -23,12 +23,13 @@ local function seeds()
   C.__index = C
   local o = setmetatable({ x = 1, up = shared }, C)
   C.list[1] = o
-  local floats, text = {}, ("long"):rep(100)
+  local floats, records, text = {}, {}, ("long"):rep(100)
   for i = 1, 40 do floats[i] = i / 3 end
+  for i = 1, 5 do records[i] = { id = i, name = "n" .. i, xs = { i, 2 } } end
   local values = {
     42, "text", { 1, 2, 3 }, floats, { 1, "a", 2.5, true, { {} }, false },
     { text, text, a = text }, { shared, shared, [shared] = shared }, cycle,
-    { key, key, tm.Counter(5, "n {}"), tm.task("t", print) },
+    records, { key, key, tm.Counter(5, "n {}"), tm.task("t", print) },
     { string.format, io.stdout, tm, math.huge, o }, chain(400), o, { C, o },
     { [1.5] = 1, [true] = 2, [-1] = 3, [text] = 4, n = 5 }, { _G = _G },
   }
@@ -110,7 +111,7 @@ describe("unpack", function()
   end)
 
   it("does not follow nesting without end", function()
-    local deep = ("\7\0\0\0\0\0\3\1\0\0\0"):rep(200000)
+    local deep = ("\7\0" .. ("\0"):rep(8) .. "\3\1\0\0\0"):rep(200000)
     local ok, e = pcall(core.unpack, "\0\1" .. deep)
     assert.is_false(ok)
     assert.match("malformed message", e)

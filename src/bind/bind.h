@@ -49,6 +49,7 @@ typedef struct tm__state {
   size_t array_debt; /* of those that came, not yet told to the collector */
   size_t array_news; /* of those that came since the last full collection */
   struct tm__handle *handles; /* all of this state */
+  bool sees_arrays;  /* tm__array_part is right here */
   void *random; /* the state of math.random, or NULL where it is not known */
 } tm__state;
 

@@ -10,14 +10,19 @@
  * A value is a tag and what the tag says. Numbers are in the machine's own
  * order; u32 and u64 are unaligned.
  *
- *   INT i64 · FLOAT f64 · STRING len:u32 bytes · TEXT flags len:u64 bytes
- *   TABLE flags narr:u32 [metatable] body
+ *   INT i64 · FLOAT f64 · STRING len:u8 bytes · TEXT flags len:u64 bytes
+ *   NEW_WORD number len:u8 bytes    a short string, a number for it from now on
+ *   WORD number         the string that was given this number last
+ *   TABLE flags narr:u32 npairs:u32 [metatable] body
  *   FUNCTION flags nup code upvalue...
  *   REF back:u64        what was written `back` bytes before this tag
  *   NAME len:u32 bytes  a module, or "module\0field"
  *   CLASS id:u64        a class or metatable with an identity
  *   HANDLE flags kind key:u64 len:u32 bytes
  *   REBUILD flags n function value...   (n values)
+ *
+ * The counts of a TABLE say how large to make it. Numbers of words hold within
+ * the values, and within each section.
  *
  * What REF points to has SHARED in its flags, so that the reader keeps it.
  * A body is segments: FLOATS n f64..., INTS n i64..., VALUES n value...,
@@ -58,6 +63,8 @@ enum tm__tag {
   TAG_REBUILD,
   TAG_GLOBALS,
   TAG_ERROR_META,
+  TAG_NEW_WORD,
+  TAG_WORD,
   TAG_COUNT
 };
 
@@ -68,6 +75,9 @@ enum { CODE_NEW, CODE_REF };
 enum { UP_ENV, UP_REF, UP_NEW };
 enum { SECTION_END, SECTION_GLOBAL, SECTION_CLASS };
 enum { SECTION_ENTANGLED = 1 };
+
+/* Offsets in a table's head, from its tag. */
+enum { TABLE_FLAGS = 1, TABLE_ARRAY = 2, TABLE_PAIRS = 6, TABLE_HEAD = 10 };
 
 /* Offsets in a section's head, and its length before the name. */
 enum {
@@ -85,6 +95,10 @@ static inline uint32_t tm__get32(const unsigned char *p) {
   uint32_t x;
   memcpy(&x, p, sizeof x);
   return x;
+}
+
+static inline void tm__put32(unsigned char *p, uint32_t x) {
+  memcpy(p, &x, sizeof x);
 }
 
 static inline uint64_t tm__get64(const unsigned char *p) {

@@ -32,6 +32,8 @@ typedef struct context {
   uint64_t job;
   bool broken;
   const tm__arraybox *out, *items; /* in the table; NULL: there is none */
+  const double *from; /* the elements of `items`, when they are plain f64 */
+  double *to;         /* those of `out` */
 } context;
 
 /* ---- state ---- */
@@ -71,13 +73,13 @@ static int guest_open(tm__worker *w, void **state, tm_error *e) {
   *state = L;
   if (!w->pool->initializer) return TM_OK;
   int status = tm__guest_initialize(w, L, e);
-  if (status) lua_close(L);
+  if (status) tm__worker_state_close(L);
   return status;
 }
 
 static void guest_close(tm__worker *w, void *state) {
   (void)w;
-  lua_close(state);
+  tm__worker_state_close(state);
 }
 
 static size_t guest_memory(tm__worker *w) {
@@ -114,6 +116,12 @@ static const tm__arraybox *keep_array(lua_State *L, int table, int at) {
   return box;
 }
 
+/* The elements of an array when these are numbers as Lua has them. */
+static double *plain_floats(const tm__arraybox *box) {
+  if (!box || box->array.rank != 1 || box->array.dtype != TM__F64) return NULL;
+  return (double *)(void *)box->array.data;
+}
+
 /* Stack: job, context (light userdata), the table of the context. */
 static int read_code(lua_State *L) {
   tm__job *job = lua_touserdata(L, 1);
@@ -131,6 +139,8 @@ static int read_code(lua_State *L) {
   lua_settop(L, 7); /* function, kwds, out, items */
   c->items = keep_array(L, table, CONTEXT_ITEMS);
   c->out = keep_array(L, table, CONTEXT_OUT);
+  c->from = plain_floats(c->items);
+  c->to = plain_floats(c->out);
   lua_rawseti(L, table, CONTEXT_KWDS);
   tm__task_function(L, 4);
   lua_rawseti(L, table, CONTEXT_FUNCTION);
@@ -201,6 +211,10 @@ static void guest_leave(tm__worker *w, void *context_) {
 
 /* A context without its array is broken: the function tells why. */
 static int push_array_item(lua_State *L, const context *c, uint64_t i) {
+  if (c->from) {
+    lua_pushnumber(L, c->from[i]);
+    return 1;
+  }
   if (c->items) return tm__array_push_item(L, c->items, i);
   lua_pushnil(L);
   return 1;
@@ -261,12 +275,34 @@ static void write_values(lua_State *L, tm__piece *p, tm__packer *packer,
   tm__items_lend(p, packer);
 }
 
+/* Integers that every float may stand for. */
+static bool exact(double x) {
+  enum { BITS = 53 };
+  const double limit = (double)((int64_t)1 << BITS);
+  return x > -limit && x < limit;
+}
+
+/* The array gets the number, and the record says no more than that. */
+static void write_element(lua_State *L, tm__piece *p, const context *c,
+                          uint64_t i, int first, int n) {
+  unsigned char *at = tm__buf_take(&p->out, TM__RECORD_HEAD);
+  if (!at) luaL_error(L, "not enough memory for a result");
+  tm__record_write(at, (tm__record){.tag = TM__REC_OK});
+  if (c->to && n == 1 && lua_type(L, first) == LUA_TNUMBER) {
+    double x = lua_tonumber(L, first);
+    if (exact(x)) {
+      c->to[i] = x;
+      return;
+    }
+  }
+  tm__array_result(L, c->out, first, n, i);
+}
+
 static void result(lua_State *L, tm__piece *p, tm__packer *packer, uint64_t i,
                    int first, int n) {
   const context *c = p->context;
   if (c->out) {
-    tm__array_result(L, c->out, first, n, i);
-    tm__items_end(&p->out, tm__items_begin(L, &p->out), TM__REC_OK, 0);
+    write_element(L, p, c, i, first, n);
     return;
   }
   if (write_number(L, p, first, n)) return;

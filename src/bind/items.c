@@ -102,27 +102,26 @@ static uint64_t next_of(const tm__piece *p) {
   return atomic_load_explicit(&p->next, memory_order_relaxed);
 }
 
-/* Runs items until one fails. Stack: run, kwds, function, a, b. */
+/* Runs items until one fails. Stack: run, kwds, function, a, b. What is the
+   same for all items is asked once: an item may be a few dozen ns. */
 static int run_items(lua_State *L) {
   run *r = lua_touserdata(L, 1);
   tm__piece *p = r->piece;
   const tm__spec *spec = &p->job->spec;
-  int wanted = spec->all ? LUA_MULTRET : 1;
+  const tm__items_ops ops = *r->ops;
+  bool kwds = !lua_isnil(L, 2), seeded = spec->seeded, all = spec->all;
   r->begin = p->out.len;
   for (uint64_t i = next_of(p); i < p->last; i++) {
     if (tm__job_skips(p->job, i)) break;
     if (i > p->first && tm__piece_over(p)) break;
-    if (spec->seeded) tm__items_seed(L, r->state, spec->seed, i);
+    if (seeded) tm__items_seed(L, r->state, spec->seed, i);
     lua_pushvalue(L, 3);
-    int n = r->ops->arguments(L, p, i);
-    if (!lua_isnil(L, 2)) {
-      lua_pushvalue(L, 2);
-      n++;
-    }
-    lua_call(L, n, wanted);
+    int n = ops.arguments(L, p, i);
+    if (kwds) lua_pushvalue(L, 2);
+    lua_call(L, n + kwds, all ? LUA_MULTRET : 1);
     r->sending = true;
-    r->ops->result(L, p, r->packer, i, TM__ITEMS_B + 1,
-                   lua_gettop(L) - TM__ITEMS_B);
+    ops.result(L, p, r->packer, i, TM__ITEMS_B + 1,
+               all ? lua_gettop(L) - TM__ITEMS_B : 1);
     r->sending = false;
     lua_settop(L, TM__ITEMS_B);
     r->begin = p->out.len; /* the hook may raise where we return, too */

@@ -100,11 +100,9 @@ static offsets *push_offsets(lua_State *L, const tm__mem *mem, uint64_t n) {
 }
 
 static void pack_item(lua_State *L, tm__packer *p, uint64_t i, bool raw) {
-  if (raw)
-    lua_rawgeti(L, ITEMS, (lua_Integer)i + 1);
-  else
-    lua_geti(L, ITEMS, (lua_Integer)i + 1);
-  if (lua_type(L, -1) == LUA_TNUMBER) {
+  int type = raw ? lua_rawgeti(L, ITEMS, (lua_Integer)i + 1)
+                 : lua_geti(L, ITEMS, (lua_Integer)i + 1);
+  if (type == LUA_TNUMBER) {
     tm__number_write(L, -1, tm__pack_take(p, TM__NUMBER_SIZE));
   } else {
     tm__pack_again(p);

@@ -36,10 +36,7 @@ static tm__memo_entry *find(const tm__memo *m, uintptr_t key) {
 
 bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset) {
   if (!m->used) return false;
-  const tm__memo_entry *e = find(m, key);
-  if (!current(m, e)) return false;
-  *offset = e->stamp & (((uint64_t)1 << TM__MEMO_BITS) - 1);
-  return true;
+  return tm__memo_known(m, find(m, key), offset);
 }
 
 static bool grow(tm__memo *m) {
@@ -55,11 +52,12 @@ static bool grow(tm__memo *m) {
   return true;
 }
 
+tm__memo_entry *tm__memo_seek(tm__memo *m, uintptr_t key) {
+  if (m->used * 2 >= m->capacity && !grow(m)) return NULL;
+  return find(m, key);
+}
+
 bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset) {
-  if (offset >> TM__MEMO_BITS) return false;
-  if (m->used * 2 >= m->capacity && !grow(m)) return false;
-  *find(m, key) = (tm__memo_entry){
-      .key = key, .stamp = m->generation << TM__MEMO_BITS | offset};
-  m->used++;
-  return true;
+  tm__memo_entry *e = tm__memo_seek(m, key);
+  return e && tm__memo_fill(m, e, key, offset);
 }

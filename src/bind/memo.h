@@ -40,6 +40,27 @@ void tm__memo_clear(tm__memo *m);
 /* False when the key is not known. */
 bool tm__memo_get(const tm__memo *m, uintptr_t key, uint64_t *offset);
 
+/* For a key that is looked up and then, most often, added: its entry, which
+   stays so until another key is added. NULL: no memory. */
+tm__memo_entry *tm__memo_seek(tm__memo *m, uintptr_t key);
+
+/* Whether an entry found is known, and where. */
+static inline bool tm__memo_known(const tm__memo *m, const tm__memo_entry *e,
+                                  uint64_t *offset) {
+  *offset = e->stamp & (((uint64_t)1 << TM__MEMO_BITS) - 1);
+  return e->stamp >> TM__MEMO_BITS == m->generation;
+}
+
+/* Adds the key that an entry was sought for; false: too large. */
+static inline bool tm__memo_fill(tm__memo *m, tm__memo_entry *e, uintptr_t key,
+                                 uint64_t offset) {
+  if (offset >> TM__MEMO_BITS) return false;
+  e->key = key;
+  e->stamp = m->generation << TM__MEMO_BITS | offset;
+  m->used++;
+  return true;
+}
+
 /* Adds a key that is not known; false when there is no memory, or the offset
    is too large. */
 bool tm__memo_put(tm__memo *m, uintptr_t key, uint64_t offset);

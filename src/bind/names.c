@@ -155,18 +155,11 @@ static bool travels_by_name(lua_State *L, int index, const char *key,
 
 /* ---- the table of names ---- */
 
-/* One bit of the state's filter, for an address. */
-static bool filter(tm__state *s, const void *p, bool set) {
-  uint64_t h = tm__mix64((uintptr_t)p);
-  uint64_t bit = (uint64_t)1 << (h & 63);
-  uint64_t *word = &s->named[h >> 6 & 63];
-  if (set) *word |= bit;
-  return *word & bit;
-}
-
 /* names[value] = name, unless it has a name already. */
 static void note(lua_State *L, int names, int value) {
-  filter(tm__state_get(L), lua_topointer(L, value), true);
+  tm__state *s = tm__state_get(L);
+  unsigned bit = tm__name_bit(lua_topointer(L, value));
+  s->named[bit / 64] |= (uint64_t)1 << bit % 64;
   lua_pushvalue(L, value);
   if (lua_rawget(L, names) == LUA_TNIL) {
     lua_pop(L, 1);
@@ -354,7 +347,7 @@ void tm__names_refresh(lua_State *L) {
 }
 
 bool tm__name_find(tm__state *s, lua_State *L, int index) {
-  if (!filter(s, lua_topointer(L, index), false)) return false;
+  if (!tm__name_likely(s, lua_topointer(L, index))) return false;
   index = lua_absindex(L, index);
   tm__state_table(L, TM__T_NAMES);
   int names = lua_gettop(L);

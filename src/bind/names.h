@@ -22,6 +22,16 @@
 /* Reads package.loaded anew when modules were added or loaded again. */
 void tm__names_refresh(lua_State *L);
 
+/* Whether an object may have a name: one bit of a filter. */
+static inline unsigned tm__name_bit(const void *object) {
+  return (unsigned)((uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u >> 52);
+}
+
+static inline bool tm__name_likely(const tm__state *s, const void *object) {
+  unsigned bit = tm__name_bit(object);
+  return s->named[bit / 64] >> bit % 64 & 1;
+}
+
 /* Pushes the name of the value at index, "module" or "module\0field", and
    answers true; or pushes nothing. */
 bool tm__name_find(tm__state *s, lua_State *L, int index);

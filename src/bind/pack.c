@@ -74,12 +74,16 @@ bool tm__pack_find(const tm__packer *p, const void *object, uint64_t *at) {
   return true;
 }
 
+void tm__pack_ref_at(tm__packer *p, uint64_t target) {
+  uint64_t back = p->buf.len - target;
+  tm__pack_share(p, target);
+  put_word(p, TAG_REF, &back);
+}
+
 bool tm__pack_ref(tm__packer *p, const void *object) {
   uint64_t target;
   if (!tm__pack_find(p, object, &target)) return false;
-  tm__pack_share(p, target);
-  uint64_t back = p->buf.len - target;
-  put_word(p, TAG_REF, &back);
+  tm__pack_ref_at(p, target);
   return true;
 }
 
@@ -124,7 +128,7 @@ void tm__pack_drain(tm__packer *p) {
     if (lua_isfunction(L, index))
       tm__pack_upvalues(p, index);
     else
-      tm__pack_body(p, index);
+      tm__pack_late_body(p, index);
     lua_pop(L, 1);
   }
 }
@@ -132,113 +136,6 @@ void tm__pack_drain(tm__packer *p) {
 /* What an object is rebuilt from must be whole when it is read. */
 bool tm__pack_later(const tm__packer *p) {
   return p->depth >= TM__DEEPEST && !p->rebuilding;
-}
-
-/* ---- tables ---- */
-
-typedef struct segment {
-  int kind;
-  uint32_t n;
-  uint64_t count_at; /* where n goes */
-} segment;
-
-static void end_segment(tm__packer *p, segment *s) {
-  if (s->kind != BODY_END) memcpy(p->buf.data + s->count_at, &s->n, 4);
-  s->kind = BODY_END;
-}
-
-static void begin_segment(tm__packer *p, segment *s, int kind) {
-  end_segment(p, s);
-  tm__pack_byte(p, kind);
-  *s = (segment){.kind = kind, .count_at = p->buf.len};
-  tm__pack_u32(p, 0);
-}
-
-static int kind_of(lua_State *L, int index) {
-  if (lua_type(L, index) != LUA_TNUMBER) return BODY_VALUES;
-  return lua_isinteger(L, index) ? BODY_INTS : BODY_FLOATS;
-}
-
-/* The next element of the array part, in a segment of its own kind; after
-   a few changes of kind, one of any kind. */
-static void pack_element(tm__packer *p, segment *s, int *changes) {
-  lua_State *L = p->L;
-  int kind = kind_of(L, -1);
-  if (kind != s->kind && s->kind != BODY_VALUES) {
-    if (s->kind != BODY_END && ++*changes > 3) kind = BODY_VALUES;
-    begin_segment(p, s, kind);
-  }
-  s->n++;
-  if (s->kind == BODY_INTS) {
-    tm__pack_u64(p, (uint64_t)lua_tointeger(L, -1));
-  } else if (s->kind == BODY_FLOATS) {
-    double x = lua_tonumber(L, -1);
-    memcpy(tm__pack_take(p, sizeof x), &x, sizeof x);
-  } else {
-    tm__pack_value(p, lua_gettop(L));
-  }
-}
-
-/* One traversal: keys 1, 2, 3 ... as they come are the array, what comes
-   after the first that does not are pairs. */
-void tm__pack_body(tm__packer *p, int index) {
-  lua_State *L = p->L;
-  segment s = {.kind = BODY_END};
-  int changes = 0;
-  lua_Integer expected = 1;
-  int key = lua_gettop(L) + 1;
-  tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_KEY, .index = key};
-  p->crumb = &crumb;
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (expected > 0 && lua_isinteger(L, key) &&
-        lua_tointeger(L, key) == expected) {
-      expected++;
-      pack_element(p, &s, &changes);
-      continue;
-    }
-    expected = 0;
-    if (s.kind != BODY_PAIRS) begin_segment(p, &s, BODY_PAIRS);
-    s.n++;
-    tm__pack_value(p, key);
-    tm__pack_value(p, key + 1);
-  }
-  p->crumb = crumb.up;
-  end_segment(p, &s);
-  tm__pack_byte(p, BODY_END);
-}
-
-void tm__pack_metatable(tm__packer *p, int index) {
-  lua_State *L = p->L;
-  tm__crumb crumb = {.up = p->crumb, .kind = CRUMB_META};
-  p->crumb = &crumb;
-  lua_getmetatable(L, index);
-  int meta = lua_gettop(L);
-  if (tm__error_is_meta(L, meta))
-    tm__pack_byte(p, TAG_ERROR_META);
-  else if (!tm__pack_name(p, meta))
-    tm__pack_class(p, meta);
-  lua_pop(L, 1);
-  p->crumb = crumb.up;
-}
-
-static void pack_table(tm__packer *p, int index) {
-  lua_State *L = p->L;
-  const void *object = lua_topointer(L, index);
-  bool meta = false;
-  if (tm__pack_ref(p, object)) return;
-  tm__checkstack(L, 16);
-  if (tm__pack_special(p, index, &meta)) return;
-  tm__pack_note(p, object);
-  bool later = tm__pack_later(p);
-  unsigned char *head = tm__pack_take(p, 2);
-  head[0] = TAG_TABLE;
-  head[1] = (unsigned char)((meta ? FLAG_META : 0) | (later ? FLAG_LATER : 0));
-  tm__pack_u32(p, lua_rawlen(L, index) < INT32_MAX ? lua_rawlen(L, index) : 0);
-  if (meta) tm__pack_metatable(p, index);
-  if (later)
-    tm__pack_defer(p, index);
-  else
-    tm__pack_body(p, index);
 }
 
 /* ---- values ---- */
@@ -253,16 +150,19 @@ static void pack_number(tm__packer *p, int index) {
   }
 }
 
+static void put_string(tm__packer *p, const char *s, size_t n) {
+  unsigned char *at = tm__pack_take(p, 2 + n);
+  at[0] = TAG_STRING;
+  at[1] = (unsigned char)n;
+  memcpy(at + 2, s, n);
+}
+
 /* Short strings are written each time; long ones once a message. */
 static void pack_string(tm__packer *p, int index) {
   size_t n;
   const char *s = lua_tolstring(p->L, index, &n);
   if (n < 256) {
-    unsigned char *at = tm__pack_take(p, 5 + n);
-    uint32_t word = (uint32_t)n;
-    at[0] = TAG_STRING;
-    memcpy(at + 1, &word, 4);
-    memcpy(at + 5, s, n);
+    put_string(p, s, n);
     return;
   }
   if (tm__pack_ref(p, s)) return;
@@ -271,6 +171,32 @@ static void pack_string(tm__packer *p, int index) {
   tm__pack_byte(p, 0);
   tm__pack_u64(p, n);
   memcpy(tm__pack_take(p, n), s, n);
+}
+
+/* A string that is likely to come again (words.h). */
+void tm__pack_word(tm__packer *p, int index) {
+  size_t n;
+  tm__words *w = &p->words;
+  const char *s = lua_tolstring(p->L, index, &n);
+  if (n > TM__WORD_LONGEST) {
+    pack_string(p, index);
+    return;
+  }
+  tm__word *word = tm__words_find(w, s, n, p->buf.data + p->origin);
+  if (word->epoch != w->epoch) {
+    put_string(p, s, n);
+    tm__words_meet(w, word, s, n, p->buf.len - n - p->origin);
+  } else if (word->number) {
+    unsigned char *at = tm__pack_take(p, 2);
+    at[0] = TAG_WORD;
+    at[1] = word->number;
+  } else {
+    word->number = (uint8_t)++w->numbered;
+    tm__pack_byte(p, TAG_NEW_WORD);
+    tm__pack_byte(p, word->number);
+    tm__pack_byte(p, (int)n);
+    memcpy(tm__pack_take(p, n), s, n);
+  }
 }
 
 void tm__pack_value(tm__packer *p, int index) {
@@ -283,7 +209,7 @@ void tm__pack_value(tm__packer *p, int index) {
     break;
   case LUA_TNUMBER: pack_number(p, index); break;
   case LUA_TSTRING: pack_string(p, index); break;
-  case LUA_TTABLE: pack_table(p, index); break;
+  case LUA_TTABLE: tm__pack_table(p, index); break;
   case LUA_TFUNCTION: tm__pack_function(p, index); break;
   case LUA_TUSERDATA: tm__pack_userdata(p, index); break;
   case LUA_TTHREAD: tm__pack_cannot(p, "a coroutine"); break;
@@ -321,6 +247,7 @@ static void clear_list(tm__packer *p, int which) {
 void tm__pack_again(tm__packer *p) {
   p->more = false;
   tm__memo_clear(&p->memo);
+  tm__words_clear(&p->words);
   if (p->ndeferred) clear_list(p, 2);
   p->ndeferred = p->done_deferred = 0;
   if (p->code != p || !p->nfound) return;
@@ -453,6 +380,7 @@ tm__packer *tm__packer_push_in(lua_State *L, tm__packer *code,
   p->item_of = NULL;
   memcpy(p->root, "the value", sizeof "the value");
   tm__memo_clear(&p->memo);
+  tm__words_clear(&p->words);
   if (mem) use_memory(p, mem);
   if (!tm__msg_open(&p->buf)) tm__pack_no_memory(p);
   return p;

@@ -14,6 +14,7 @@
 
 #include "bind/bind.h"
 #include "bind/memo.h"
+#include "bind/words.h"
 
 /* One step from the value that was given to the one that is packed. */
 typedef struct tm__crumb {
@@ -25,8 +26,9 @@ typedef struct tm__crumb {
     CRUMB_CLASS,
     CRUMB_REBUILT
   } kind;
-  int index;        /* stack index of the key or the function */
-  const char *text; /* name of the upvalue */
+  int index;                  /* stack index of the key or the function */
+  const lua_Integer *element; /* or the key of an array, when not NULL */
+  const char *text;           /* name of the upvalue */
 } tm__crumb;
 
 typedef struct tm__packer tm__packer;
@@ -47,6 +49,7 @@ struct tm__packer {
   tm__buf buf;
   tm__keys keys;
   tm__memo memo;
+  tm__words words;
   tm__packer *code; /* collects the sections; itself, or NULL: nobody */
   bool globals;     /* functions' globals are captured */
   uint64_t reader;  /* uid of the state that will read; 0: any. It has the
@@ -108,10 +111,15 @@ void tm__pack_value(tm__packer *p, int index);
 void tm__pack_function(tm__packer *p, int index);
 void tm__pack_upvalues(tm__packer *p, int index);
 void tm__pack_userdata(tm__packer *p, int index);
-/* Tables with a metatable, and classes; false: it is to be copied, with its
-   metatable when *meta. */
-bool tm__pack_special(tm__packer *p, int index, bool *meta);
+/* Tables with a metatable, modules and classes; false: it is to be copied, with
+   its metatable when *meta. */
+bool tm__pack_special(tm__packer *p, int index, const void *object, bool *meta);
+void tm__pack_table(tm__packer *p, int index);
 void tm__pack_body(tm__packer *p, int index);
+/* The body of a table that was put off. */
+void tm__pack_late_body(tm__packer *p, int index);
+/* Writes the string at index, which may well come again. */
+void tm__pack_word(tm__packer *p, int index);
 void tm__pack_metatable(tm__packer *p, int index);
 void tm__pack_defer(tm__packer *p, int index);
 void tm__pack_drain(tm__packer *p);
@@ -119,6 +127,7 @@ void tm__pack_anchor(tm__packer *p, int index);
 bool tm__pack_later(const tm__packer *p);
 bool tm__pack_find(const tm__packer *p, const void *object, uint64_t *at);
 bool tm__pack_ref(tm__packer *p, const void *object);
+void tm__pack_ref_at(tm__packer *p, uint64_t target);
 void tm__pack_share(tm__packer *p, uint64_t target);
 void tm__pack_note(tm__packer *p, const void *object);
 void tm__pack_capture(tm__packer *p, const char *name, size_t len);

@@ -92,25 +92,30 @@ static bool is_class(tm__packer *p, int index, int meta) {
   return elsewhere;
 }
 
-bool tm__pack_special(tm__packer *p, int index, bool *meta) {
-  lua_State *L = p->L;
-  bool special = false;
-  *meta = lua_getmetatable(L, index);
-  int m = lua_gettop(L);
-  if (*meta) stow(p, index, m);
-  if (lua_topointer(L, index) == p->globals_table) {
-    tm__pack_byte(p, TAG_GLOBALS);
-    special = true;
-  } else if (tm__pack_name(p, index)) {
-    special = true;
-  } else if (*meta && sends_itself(p, index, m)) {
-    special = true;
-  } else if (is_class(p, index, *meta ? m : 0)) {
-    tm__pack_class(p, index);
-    special = true;
+static bool pack_with_meta(tm__packer *p, int index) {
+  int m = lua_gettop(p->L);
+  bool special = true;
+  stow(p, index, m);
+  if (!tm__pack_name(p, index) && !sends_itself(p, index, m)) {
+    special = is_class(p, index, m);
+    if (special) tm__pack_class(p, index);
   }
-  lua_settop(L, *meta ? m - 1 : m);
+  lua_settop(p->L, m - 1);
   return special;
+}
+
+bool tm__pack_special(tm__packer *p, int index, const void *object,
+                      bool *meta) {
+  if (object == p->globals_table) {
+    tm__pack_byte(p, TAG_GLOBALS);
+    return true;
+  }
+  *meta = lua_getmetatable(p->L, index);
+  if (*meta) return pack_with_meta(p, index);
+  if (tm__pack_name(p, index)) return true;
+  if (!is_class(p, index, 0)) return false;
+  tm__pack_class(p, index);
+  return true;
 }
 
 void tm__pack_userdata(tm__packer *p, int index) {

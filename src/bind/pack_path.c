@@ -96,7 +96,13 @@ static void add_crumb(tm__packer *p, luaL_Buffer *b, const tm__crumb *c,
   char name[100];
   lua_State *L = p->L;
   switch (c->kind) {
-  case CRUMB_KEY: add_key(L, b, c->index); return;
+  case CRUMB_KEY:
+    if (!c->element) {
+      add_key(L, b, c->index);
+      return;
+    }
+    lua_pushfstring(L, "[%I]", *c->element);
+    break;
   case CRUMB_META: lua_pushstring(L, " (its metatable)"); break;
   case CRUMB_REBUILT:
     lua_pushstring(L, " (what its __tidemill_send returned)");

@@ -212,6 +212,7 @@ static void pack_section(tm__packer *p, int i) {
   lua_rawgeti(L, -2, -2 * i + 1);
   int value = lua_gettop(L);
   open_section(p);
+  tm__words_clear(&p->words);
   pack_section_name(p, value - 1);
   p->depth = 1;
   p->sections[i - 1].body = p->buf.len;

@@ -10,15 +10,17 @@
 /*
  * Stack slots of a reader hold tables that are made when first needed:
  * objects (offset -> what REF may name), later (bodies put off), metas
- * (objects that wait for the metatable of a class that is not filled yet).
+ * (objects that wait for the metatable of a class that is not filled yet),
+ * words (number -> string).
  */
 typedef struct tm__reader {
   lua_State *L;
   tm__state *state;
   const unsigned char *begin, *at, *end;
-  int objects, later, metas;
+  int objects, later, metas, words;
   lua_Integer nlater, done, nmetas;
   int mode, context, depth;
+  bool has_words;
   int lost; /* classes of this state that it has no more, still empty */
 } tm__reader;
 

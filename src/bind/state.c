@@ -1,5 +1,7 @@
 #include "bind/handle.h"
 
+#include "bind/array_part.h"
+
 static char record_key;
 static char table_keys[TM__T_COUNT];
 char tm__unwind_mark;
@@ -82,6 +84,7 @@ tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w) {
   lua_pop(L, 1);
   s->running = s->main;
   s->random = random_state(L);
+  s->sees_arrays = tm__array_part_known(L);
   make_tables(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &record_key);
   return s;

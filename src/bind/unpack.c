@@ -47,6 +47,25 @@ static void read_ref(tm__reader *r, const unsigned char *tag) {
   lua_replace(r->L, -2);
 }
 
+/* ---- words ---- */
+
+static void push_word(tm__reader *r, int number) {
+  if (!r->has_words || lua_rawgeti(r->L, r->words, number) != LUA_TSTRING)
+    tm__read_malformed(r);
+}
+
+static void read_new_word(tm__reader *r) {
+  lua_State *L = r->L;
+  int number = tm__read_byte(r), n = tm__read_byte(r);
+  const char *s = (const char *)tm__read_take(r, (uint64_t)n);
+  push_list(r, r->words);
+  r->has_words = true;
+  lua_pushlstring(L, s, (size_t)n);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, -3, number);
+  lua_replace(L, -2);
+}
+
 /* ---- bodies ---- */
 
 static void put_off(tm__reader *r) {
@@ -84,13 +103,24 @@ static lua_Integer read_ints(tm__reader *r, lua_Integer i) {
   return i;
 }
 
+/* A key is a word most often; else it may be what no key can be. */
+static void read_key(tm__reader *r) {
+  if (r->end - r->at >= 2 && *r->at == TAG_WORD) {
+    int number = r->at[1];
+    r->at += 2;
+    push_word(r, number);
+    return;
+  }
+  tm__read_value(r);
+  if (lua_isnil(r->L, -1)) tm__read_malformed(r);
+  if (lua_type(r->L, -1) == LUA_TNUMBER &&
+      lua_tonumber(r->L, -1) != lua_tonumber(r->L, -1))
+    tm__read_malformed(r);
+}
+
 static void read_pairs(tm__reader *r) {
   for (uint32_t n = segment_length(r, 2); n; n--) {
-    tm__read_value(r);
-    if (lua_isnil(r->L, -1)) tm__read_malformed(r);
-    if (lua_type(r->L, -1) == LUA_TNUMBER &&
-        lua_tonumber(r->L, -1) != lua_tonumber(r->L, -1))
-      tm__read_malformed(r);
+    read_key(r);
     tm__read_value(r);
     lua_rawset(r->L, -3);
   }
@@ -159,25 +189,19 @@ void tm__read_metatable(tm__reader *r) {
 
 /* ---- tables, functions, rebuilt objects ---- */
 
-/* How many pairs a body that begins here has, when that is easily seen: it
-   has no array. */
-static int count_pairs(const tm__reader *r) {
-  uint64_t left = (uint64_t)(r->end - r->at);
-  if (left < 5 || *r->at != BODY_PAIRS) return 0;
-  uint32_t n = tm__get32(r->at + 1);
-  return (int)(n < left / 2 ? n : left / 2);
+static int no_more_than(uint32_t n, uint64_t most) {
+  return (int)(n < most ? n : most);
 }
 
 static void read_table(tm__reader *r, const unsigned char *tag) {
-  int flags = tm__read_byte(r);
-  uint32_t size = tm__read_u32(r);
-  uint64_t most = (uint64_t)(r->end - r->at);
-  lua_createtable(r->L, (int)(size < most ? size : most),
-                  flags & (FLAG_META | FLAG_LATER) ? 0 : count_pairs(r));
+  const unsigned char *head = tm__read_take(r, TABLE_HEAD - 1) - 1;
+  int flags = head[TABLE_FLAGS];
+  uint64_t left = (uint64_t)(r->end - r->at);
+  if (left > INT32_MAX) left = INT32_MAX;
+  lua_createtable(r->L, no_more_than(tm__get32(head + TABLE_ARRAY), left),
+                  no_more_than(tm__get32(head + TABLE_PAIRS), left / 2));
   if (flags & FLAG_SHARED) keep(r, tag);
-  if (flags & FLAG_META) {
-    tm__read_metatable(r);
-  }
+  if (flags & FLAG_META) tm__read_metatable(r);
   if (flags & FLAG_LATER)
     put_off(r);
   else
@@ -272,9 +296,9 @@ static void read_rebuilt(tm__reader *r, const unsigned char *tag) {
 /* ---- values ---- */
 
 static void read_string(tm__reader *r) {
-  uint32_t n = tm__read_u32(r);
-  const char *s = (const char *)tm__read_take(r, n);
-  lua_pushlstring(r->L, s, n);
+  int n = tm__read_byte(r);
+  const char *s = (const char *)tm__read_take(r, (uint64_t)n);
+  lua_pushlstring(r->L, s, (size_t)n);
 }
 
 static void read_text(tm__reader *r, const unsigned char *tag) {
@@ -308,18 +332,12 @@ static void read_handle(tm__reader *r, const unsigned char *tag) {
   if (flags & FLAG_SHARED) keep(r, tag);
 }
 
-void tm__read_value(tm__reader *r) {
+/* What has parts: it may need more of the stack, and nests. */
+static void read_composite(tm__reader *r, int kind, const unsigned char *tag) {
   lua_State *L = r->L;
-  const unsigned char *tag = r->at;
   if (++r->depth > TM__TOO_DEEP + 8) tm__read_malformed(r);
   tm__checkstack(L, 12);
-  switch (tm__read_byte(r)) {
-  case TAG_NIL: lua_pushnil(L); break;
-  case TAG_FALSE: lua_pushboolean(L, 0); break;
-  case TAG_TRUE: lua_pushboolean(L, 1); break;
-  case TAG_INT: lua_pushinteger(L, (lua_Integer)tm__read_u64(r)); break;
-  case TAG_FLOAT: read_float(r); break;
-  case TAG_STRING: read_string(r); break;
+  switch (kind) {
   case TAG_TEXT: read_text(r, tag); break;
   case TAG_TABLE: read_table(r, tag); break;
   case TAG_FUNCTION: read_function(r, tag); break;
@@ -330,9 +348,27 @@ void tm__read_value(tm__reader *r) {
   case TAG_REBUILD: read_rebuilt(r, tag); break;
   case TAG_GLOBALS: lua_pushglobaltable(L); break;
   case TAG_ERROR_META: tm__error_push_meta(L); break;
+  case TAG_NEW_WORD: read_new_word(r); break;
   default: tm__read_malformed(r);
   }
   r->depth--;
+}
+
+/* Whoever calls has two slots of the stack left. */
+void tm__read_value(tm__reader *r) {
+  lua_State *L = r->L;
+  const unsigned char *tag = r->at;
+  int kind = tm__read_byte(r);
+  switch (kind) {
+  case TAG_NIL: lua_pushnil(L); break;
+  case TAG_FALSE: lua_pushboolean(L, 0); break;
+  case TAG_TRUE: lua_pushboolean(L, 1); break;
+  case TAG_INT: lua_pushinteger(L, (lua_Integer)tm__read_u64(r)); break;
+  case TAG_FLOAT: read_float(r); break;
+  case TAG_STRING: read_string(r); break;
+  case TAG_WORD: push_word(r, tm__read_byte(r)); break;
+  default: read_composite(r, kind, tag);
+  }
 }
 
 void tm__read_drain(tm__reader *r) {
@@ -357,17 +393,16 @@ static int count_of(tm__reader *r) {
   return (int)n;
 }
 
-/* Three slots for the tables that may be needed, below the values. */
+/* Four slots for the tables that may be needed, below the values. */
 static int reserve(tm__reader *r) {
   lua_State *L = r->L;
   int base = lua_gettop(L);
   tm__checkstack(L, 20);
-  lua_pushnil(L);
-  lua_pushnil(L);
-  lua_pushnil(L);
+  for (int i = 0; i < 4; i++) lua_pushnil(L);
   r->objects = base + 1;
   r->later = base + 2;
   r->metas = base + 3;
+  r->words = base + 4;
   return base;
 }
 
@@ -402,7 +437,7 @@ int tm__unpack(lua_State *L, const unsigned char **at, const unsigned char *end,
   if (r.lost > 0)
     luaL_error(L, "a class came back that this state no longer has");
   *at = r.at;
-  lua_rotate(L, base + 1, -3);
-  lua_pop(L, 3);
+  lua_rotate(L, base + 1, -4);
+  lua_pop(L, 4);
   return n;
 }

@@ -5,17 +5,8 @@
 
 #include "bind/items.h"
 #include "bind/module.h"
+#include "bind/slabs.h"
 #include "bind/unwind.h"
-
-static void *allocate(void *user, void *ptr, size_t old, size_t size) {
-  const tm__mem *mem = user;
-  (void)old;
-  if (size == 0) {
-    tm__free(mem, ptr);
-    return NULL;
-  }
-  return tm__realloc(mem, ptr, size);
-}
 
 static int no_exit(lua_State *L) {
   return luaL_error(L, "os.exit was called in a worker");
@@ -97,17 +88,37 @@ static int prepare(lua_State *L) {
   return 0;
 }
 
+/* The allocator of a state lives as long as the state. */
+static lua_State *new_state(const tm__mem *mem) {
+  tm__slabs *s = tm__alloc(mem, sizeof *s);
+  if (!s) return NULL;
+  tm__slabs_init(s, mem);
+  lua_State *L = lua_newstate(tm__slabs_alloc, s);
+  if (L) return L;
+  tm__slabs_term(s);
+  tm__free(mem, s);
+  return NULL;
+}
+
+void tm__worker_state_close(lua_State *L) {
+  void *user;
+  lua_getallocf(L, &user);
+  tm__slabs *s = user;
+  const tm__mem *mem = s->mem;
+  lua_close(L);
+  tm__slabs_term(s);
+  tm__free(mem, s);
+}
+
 lua_State *tm__worker_state(tm__worker *w, const char *path,
                             const char *cpath) {
-  lua_State *L = lua_newstate(allocate, (void *)(uintptr_t)&w->pool->rt->mem);
+  lua_State *L = new_state(&w->pool->rt->mem);
   if (!L) return NULL;
   lua_pushcfunction(L, prepare);
   lua_pushlightuserdata(L, w);
   lua_pushlightuserdata(L, (void *)(uintptr_t)path);
   lua_pushlightuserdata(L, (void *)(uintptr_t)cpath);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) {
-    return L;
-  }
-  lua_close(L);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return L;
+  tm__worker_state_close(L);
   return NULL;
 }

@@ -16,4 +16,7 @@ lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath);
    the state: os.exit is an error, coroutines can be interrupted. */
 void tm__worker_libraries(lua_State *L);
 
+/* Closes a state made by the above. */
+void tm__worker_state_close(lua_State *L);
+
 #endif

@@ -128,6 +128,13 @@ static void leave_behind(tm__pool *pool, int index) {
   pthread_mutex_unlock(&w->lock);
 }
 
+/* Whether this thread could put another process in the place of one that
+   ended while there is work left. */
+static bool to_be_replaced(tm__pool *pool) {
+  if (!pool->hub || tm__pool_ended(pool)) return false;
+  return !pool->kind->forks || pthread_equal(pool->maker, pthread_self());
+}
+
 /* Takes a worker that has ended from its place. NULL: *vacant says whether
    the place is empty, or it goes on. */
 static tm__worker *take_ended(tm__pool *pool, int index, bool late,
@@ -136,8 +143,10 @@ static tm__worker *take_ended(tm__pool *pool, int index, bool late,
   pthread_mutex_lock(&pool->roster);
   tm__worker *w = pool->workers[index];
   if (w && atomic_load(&w->exited)) {
-    ended = w;
-    pool->workers[index] = NULL;
+    if (!to_be_replaced(pool)) {
+      ended = w;
+      pool->workers[index] = NULL;
+    }
   } else if (w && late) {
     leave_behind(pool, index);
   } else if (w && tm__pool_state_of(pool) == TM__TERMINATED) {

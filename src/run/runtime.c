@@ -15,6 +15,15 @@ static int check(const tm_config *c, tm_error *e) {
   return TM_OK;
 }
 
+/* Recursive: a shared pool is made under it, and forks its workers. */
+static void init_lock(tm_runtime *rt) {
+  pthread_mutexattr_t recursive;
+  pthread_mutexattr_init(&recursive);
+  pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutex_init(&rt->lock, &recursive);
+  pthread_mutexattr_destroy(&recursive);
+}
+
 static tm_runtime *allocate(const tm_config *c) {
   tm__mem mem = {.fn = c->alloc ? c->alloc : tm__heap_alloc,
                  .user = c->alloc_user};
@@ -30,7 +39,7 @@ static tm_runtime *allocate(const tm_config *c) {
   tm__kernels_init(&rt->kernels, &rt->mem);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
   atomic_init(&rt->processes, rt->cpus.usable);
-  pthread_mutex_init(&rt->lock, NULL);
+  init_lock(rt);
   tm__maps_init(&rt->maps, &rt->mem);
   return rt;
 }
@@ -208,6 +217,7 @@ void tm__runtime_after_fork(tm_runtime *rt) {
 
 void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger) {
   tm__runtime_after_fork(rt);
+  init_lock(rt);
   tm__arena_child(rt->arena);
   tm__store_child(rt->store, ledger);
   tm__monitor_child(&rt->monitor);
