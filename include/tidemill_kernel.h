@@ -26,7 +26,8 @@
  *
  * A script may hold the C text itself: tm.compile. A host program registers
  * its own with tm_kernel_register (tidemill.h). This header needs no library
- * and no other header of ours; it is C11 and C++20.
+ * and no other header of ours; it is C99 and C++11 (the macros of a table
+ * with .reduce and the like: C++20).
  *
  * Rules for kernels
  *   - Chunks run at the same time on several threads, in any order and of any
@@ -50,6 +51,13 @@ extern "C" {
    The runtime refuses libraries of another number. */
 #define TM_KERNEL_ABI 1
 
+/* Says to a compiler of C99 that unions without a name are meant. */
+#if defined(__GNUC__)
+#define TM_UNNAMED __extension__
+#else
+#define TM_UNNAMED
+#endif
+
 /* The element types of arrays. */
 enum tm_dtype {
   TM_F64, /* double */
@@ -72,7 +80,7 @@ typedef struct tm_c128 {
  *     i32 or u8.
  */
 typedef struct tm_arg {
-  union {
+  TM_UNNAMED union {
     void *p;
     double *f64;
     float *f32;
@@ -107,7 +115,7 @@ struct tm_call {
 
   /* Where a reduction adds up (see TM_RANGE below); else NULL. It holds what
      earlier items of the same block left there: add to it, do not set it. */
-  union {
+  TM_UNNAMED union {
     void *p;
     double *f64;
     int64_t *i64;

@@ -282,7 +282,7 @@ static void make_runtime(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, box);
   tm_config_init(&c);
-  c.flags = TM_USE_SIGNALS | TM_USE_CONFIG;
+  c.flags = TM_USE_SIGNALS | TM_USE_CONFIG | TM_USE_STDERR;
   if (tm_runtime_new(box, &c, &e)) luaL_error(L, "%s", e.text);
   tm__module_preload(L, *box, NULL);
 }

@@ -18,6 +18,14 @@
 /* The kinds of shared pool; also indices into tm_runtime.shared. */
 enum tm__shared { TM__SHARED_THREAD, TM__SHARED_COUNT };
 
+/* A pool of the host's own: it ends with the runtime, if not before. */
+typedef struct tm__owned {
+  struct tm__owned *next;   /* in the runtime; its lock */
+  bool listed;              /* its lock */
+  tm__pool *pool;           /* a reference of the owner's */
+  _Atomic uint32_t stopped; /* 0, or the enum tm__kind that says why */
+} tm__owned;
+
 struct tm_runtime {
   _Atomic uint32_t refs;
   tm__mem mem;
@@ -30,8 +38,13 @@ struct tm_runtime {
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
   unsigned flags;
-  _Atomic int threads; /* workers of the shared thread pool */
-  _Atomic int pin;     /* enum tm__pin_policy */
+  tm_state_fn on_state; /* the host's; NULL: none */
+  void *on_state_user;
+  char *command;            /* of spawned workers; NULL: as PATH finds it */
+  _Atomic int start_method; /* enum tm_start_method */
+  _Atomic int threads;      /* workers of the shared thread pool */
+  _Atomic int processes;    /* and of a pool of processes */
+  _Atomic int pin;          /* enum tm__pin_policy */
 
   /* Threads of ours, and script threads, that are not asleep. More than
      CPUs: nobody spins. */
@@ -40,9 +53,10 @@ struct tm_runtime {
   _Atomic uint64_t next_job;
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
+  _Atomic bool closed;  /* by the host: no more pools; written under lock */
   pthread_mutex_t lock; /* guards what follows */
-  bool closed;          /* by the host: no more shared pools */
-  tm__msg *settings;    /* the config in force, encoded; NULL: defaults */
+  tm__owned *owned;
+  tm__msg *settings; /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
 };
@@ -60,6 +74,11 @@ static inline bool tm__runtime_may_spin(tm_runtime *rt) {
 }
 
 #define TM__SPIN_NS 40000u /* about what a wake-up costs */
+
+/* Notes a pool of the host's own, until disown. TM_ECLOSED: it is the caller's
+   to end. */
+int tm__runtime_own(tm_runtime *rt, tm__owned *o, tm__pool *pool, tm_error *e);
+void tm__runtime_disown(tm_runtime *rt, tm__owned *o);
 
 /* Makes a new arena of `size` bytes in the place of the present one, which
    nothing may be stored in yet: TM_EINVAL. */
