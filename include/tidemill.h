@@ -124,6 +124,9 @@ typedef struct tm_error {
   char text[500];
 } tm_error;
 
+/* A time without limit. */
+#define TM_FOREVER (-1.0)
+
 /* ---- the runtime ------------------------------------------------------ */
 
 /*
@@ -241,7 +244,8 @@ TM_API int tm_runtime_new(tm_runtime **out, const tm_config *c, tm_error *e);
 TM_API int tm_runtime_close(tm_runtime *rt, tm_error *e);
 
 /*
- * Closes the runtime and gives it up: rt must not be used any more. What was
+ * Closes the runtime and gives it up: rt must not be used any more. Callbacks
+ * that tm_poll has not called by then are not called. What was
  * made in it may still be freed, Lua states that it was opened in may still be
  * closed; its memory goes with the last of these. May be called on any thread,
  * a worker's too (the workers are then joined in the background). NULL is

@@ -35,6 +35,7 @@ typedef struct tm__state {
   uint64_t uid;
   tm__worker *worker; /* NULL in a script's state */
   tm__inbox *inbox;
+  _Atomic int *stop; /* of a host's script: raised to end it; or NULL */
   lua_State *main;
   lua_State *volatile running; /* the coroutine that runs, for interrupts */
   uint64_t classes;            /* identities given so far */

@@ -433,6 +433,16 @@ static int finished(lua_State *L) {
   return 1;
 }
 
+/* fileno() -> a descriptor that is readable while finished() has something;
+   jobs submitted from now on are all told there */
+static int fileno_of_inbox(lua_State *L) {
+  int fd;
+  tm_error e;
+  if (tm__inbox_event(tm__state_get(L)->inbox, &fd, &e)) tm__raise(L, &e);
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
 /* new_error(kind, message) -> an error object */
 static int new_error(lua_State *L) {
   static const char *const kinds[] = {"task",      "worker_died", "timeout",
@@ -463,6 +473,7 @@ void tm__job_register(lua_State *L) {
                                        {"progress", job_progress},
                                        {"id", job_id},
                                        {"finished", finished},
+                                       {"fileno", fileno_of_inbox},
                                        {"new_error", new_error},
                                        {"function_name", function_name},
                                        {NULL, NULL}};

@@ -363,10 +363,14 @@ static int run_batch(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
   if (make_batch(L, pool, &r, out, &e)) return tm__raise(L, &e);
-  if (notify) out->job->inbox = tm__inbox_ref(tm__state_get(L)->inbox);
+  tm__inbox *inbox = tm__state_get(L)->inbox;
+  if (notify || tm__inbox_watched(inbox))
+    out->job->inbox = tm__inbox_ref(inbox);
   if (tm__pool_submit(pool, out->job, &e)) return tm__raise(L, &e);
-  if (notify && out->job->items.n == 0)
-    tm__inbox_push(out->job->inbox, out->job);
+  if (out->job->inbox && out->job->items.n == 0) {
+    tm__inbox_push(inbox, out->job);
+    tm__inbox_tell(inbox);
+  }
   return 1;
 }
 

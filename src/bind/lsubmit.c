@@ -255,7 +255,8 @@ static int submit(lua_State *L) {
                     : make_job(L, pool, &spec, &items, box, &e);
   if (status) return tm__raise(L, &e);
   box->job->owner = s->uid;
-  if (get_boolean(L, "notify")) box->job->inbox = tm__inbox_ref(s->inbox);
+  if (get_boolean(L, "notify") || tm__inbox_watched(s->inbox))
+    box->job->inbox = tm__inbox_ref(s->inbox);
   lua_settop(L, SPEC + 1);
   lua_pushvalue(L, POOL);
   lua_setiuservalue(L, -2, 1);
@@ -264,8 +265,10 @@ static int submit(lua_State *L) {
   if (tm__pool_submit(pool, box->job, &e)) return tm__raise(L, &e);
   if (fake && !spec.window && !get_boolean(L, "lazy"))
     tm__job_run_inline(L, box->job, TM__FOREVER);
-  if (box->job->inbox && items.n == 0 && !spec.window)
+  if (box->job->inbox && items.n == 0 && !spec.window) {
     tm__inbox_push(box->job->inbox, box->job);
+    tm__inbox_tell(box->job->inbox);
+  }
   return 1;
 }
 

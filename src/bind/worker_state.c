@@ -7,7 +7,7 @@
 #include "bind/module.h"
 #include "bind/unwind.h"
 
-static void *allocate(void *user, void *ptr, size_t old, size_t size) {
+void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size) {
   const tm__mem *mem = user;
   (void)old;
   if (size == 0) {
@@ -90,20 +90,36 @@ static int prepare(lua_State *L) {
   }
   set_path(L, "path", lua_touserdata(L, 2));
   set_path(L, "cpath", lua_touserdata(L, 3));
+  const tm_runtime *rt = w->pool->rt;
+  lua_settop(L, 0);
+  if (rt->on_state) rt->on_state(rt->on_state_user, L);
   return 0;
 }
 
-lua_State *tm__worker_state(tm__worker *w, const char *path,
-                            const char *cpath) {
-  lua_State *L = lua_newstate(allocate, (void *)(uintptr_t)&w->pool->rt->mem);
-  if (!L) return NULL;
+/* Pops the error. */
+static void explain(lua_State *L, int status, tm_error *e) {
+  if (status == LUA_ERRMEM)
+    tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+  else
+    tm__fail(e, TM_ELUA, "a worker's Lua state cannot be made: %s",
+             lua_isstring(L, -1) ? lua_tostring(L, -1) : "(no message)");
+}
+
+lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath,
+                            tm_error *e) {
+  lua_State *L =
+      lua_newstate(tm__lua_allocate, (void *)(uintptr_t)&w->pool->rt->mem);
+  if (!L) {
+    tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+    return NULL;
+  }
   lua_pushcfunction(L, prepare);
   lua_pushlightuserdata(L, w);
   lua_pushlightuserdata(L, (void *)(uintptr_t)path);
   lua_pushlightuserdata(L, (void *)(uintptr_t)cpath);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) {
-    return L;
-  }
+  int status = lua_pcall(L, 3, 0, 0);
+  if (status == LUA_OK) return L;
+  explain(L, status, e);
   lua_close(L);
   return NULL;
 }

@@ -1,5 +1,7 @@
 #include "run/inbox.h"
 
+#include "base/event.h"
+
 /* The head of an inbox whose owner has ended. Never looked into. */
 static tm__job shut;
 
@@ -8,6 +10,7 @@ tm__inbox *tm__inbox_new(const tm__mem *mem) {
   if (!box) return NULL;
   box->mem = mem;
   atomic_init(&box->refs, 1);
+  atomic_init(&box->event, -1);
   return box;
 }
 
@@ -18,7 +21,28 @@ tm__inbox *tm__inbox_ref(tm__inbox *box) {
 
 void tm__inbox_unref(tm__inbox *box) {
   if (!box || atomic_fetch_sub(&box->refs, 1) != 1) return;
+  tm__event_close(atomic_load(&box->event));
   tm__free(box->mem, box);
+}
+
+/* The job is there before: who clears the event and then takes misses none. */
+void tm__inbox_tell(tm__inbox *box) {
+  int fd = atomic_load(&box->event);
+  if (fd >= 0) tm__event_set(fd);
+}
+
+int tm__inbox_event(tm__inbox *box, int *fd, tm_error *e) {
+  int none = -1;
+  *fd = atomic_load(&box->event);
+  if (*fd >= 0) return TM_OK;
+  int status = tm__event_open(fd, e);
+  if (status) return status;
+  if (!atomic_compare_exchange_strong(&box->event, &none, *fd)) {
+    tm__event_close(*fd);
+    *fd = none;
+  }
+  if (atomic_load(&box->head)) tm__inbox_tell(box);
+  return TM_OK;
 }
 
 void tm__inbox_push(tm__inbox *box, tm__job *job) {
@@ -45,6 +69,8 @@ static tm__job *reverse(tm__job *job) {
 }
 
 tm__job *tm__inbox_take(tm__inbox *box) {
+  int fd = atomic_load(&box->event);
+  if (fd >= 0) tm__event_clear(fd);
   if (!atomic_load(&box->head)) return NULL;
   return reverse(atomic_exchange(&box->head, NULL));
 }

@@ -27,7 +27,9 @@ static void release(tm_runtime *rt) {
   tm__kernels_term(&rt->kernels);
   pthread_mutex_destroy(&rt->lock);
   tm__maps_term(&rt->maps);
+  tm__inbox_unref(rt->inbox);
   tm__free(&mem, rt->command);
+  tm__free(&mem, rt->log_file);
   tm__free(&mem, rt);
 }
 
@@ -52,12 +54,9 @@ static tm_runtime *allocate(const tm_config *c) {
   atomic_init(&rt->processes, c->processes ? c->processes : rt->cpus.usable);
   pthread_mutex_init(&rt->lock, NULL);
   tm__maps_init(&rt->maps, &rt->mem);
-  if (c->command) {
-    rt->command = copy_text(&rt->mem, c->command);
-    if (!rt->command) goto no_command;
-  }
-  return rt;
-no_command:
+  rt->inbox = tm__inbox_new(&rt->mem);
+  if (c->command) rt->command = copy_text(&rt->mem, c->command);
+  if (rt->inbox && (rt->command || !c->command)) return rt;
   release(rt);
   return NULL;
 }
@@ -170,6 +169,7 @@ int tm_runtime_close(tm_runtime *rt, tm_error *e) {
 
 static void *free_elsewhere(void *rt) {
   close_pools(rt);
+  tm__inbox_close(((tm_runtime *)rt)->inbox);
   tm__runtime_unref(rt);
   return NULL;
 }

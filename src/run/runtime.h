@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/platform.h"
+#include "run/inbox.h"
 #include "run/kernel.h"
 #include "run/monitor.h"
 #include "run/pool.h"
@@ -35,6 +36,7 @@ struct tm_runtime {
   tm__maps maps; /* of files, for arrays */
   tm__monitor monitor;
   tm__kernels kernels;
+  tm__inbox *inbox; /* of the host's own jobs */
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
   unsigned flags;
@@ -56,6 +58,7 @@ struct tm_runtime {
   _Atomic bool closed;  /* by the host: no more pools; written under lock */
   pthread_mutex_t lock; /* guards what follows */
   tm__owned *owned;
+  char *log_file; /* its path; NULL: none */
   tm__msg *settings; /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */

@@ -37,6 +37,7 @@ typedef struct value {
   uint64_t len;
   uint64_t slot; /* offset of the slot */
   uint64_t nkeys;
+  uint64_t wrap; /* address of a tm__wrap, in its own process; or 0 */
 } value;
 
 /*
@@ -204,6 +205,7 @@ static value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
   v->version = 1;
   v->len = c->len;
   v->nkeys = c->nkeys;
+  v->wrap = (uint64_t)(uintptr_t)c->wrap;
   if (c->bytes && c->len)
     memcpy(v + 1, c->bytes, c->len);
   else if (size < TM__ARENA_LARGE)
@@ -218,6 +220,13 @@ static value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
 static _Thread_local value *dying;
 static _Thread_local bool burying;
 
+/* In another process than its own the address means nothing. */
+static void end_wrap(value *v) {
+  const tm__wrapped *w = (const void *)(v + 1);
+  if (w->process == tm__wrap_process())
+    tm__wrap_end((tm__wrap *)(uintptr_t)v->wrap);
+}
+
 static void free_value(tm__store *s, value *v) {
   v->slot = (uint64_t)(uintptr_t)dying;
   dying = v;
@@ -227,6 +236,7 @@ static void free_value(tm__store *s, value *v) {
     v = dying;
     dying = (value *)(uintptr_t)v->slot;
     for (uint64_t i = 0; i < v->nkeys; i++) tm__store_release(s, keys_of(v)[i]);
+    if (v->wrap) end_wrap(v);
     tm__arena_release(s->arena, v);
   }
   burying = false;
