@@ -474,10 +474,10 @@ TM_API int tm_script_set_function(tm_script *s, const char *name,
                                   tm_function_fn fn, void *user, tm_error *e);
 
 /*
- * Stops the script that another thread runs: it gets an error "stopped". Any
- * thread; async-signal-safe. Needs TM_SCRIPT_STOPPABLE, else TM_EINVAL. A
- * script that waits for a pool is stopped by tm_interrupt too. When the
- * script does not run, the next run is stopped.
+ * Stops the script that another thread runs: it gets an error "stopped", or
+ * "interrupted" when it waits for a pool. Any thread; async-signal-safe. Needs
+ * TM_SCRIPT_STOPPABLE, else TM_EINVAL. When the script does not run, the next
+ * run is stopped. (Without the flag, tm_interrupt ends waits.)
  */
 TM_API int tm_script_stop(tm_script *s);
 

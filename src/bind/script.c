@@ -37,12 +37,25 @@ void tm__script_keep(lua_State *L, tm__kept *k, const tm_script *s, int n) {
 
 enum { HOOK_COUNT = 1000 };
 
+/* Whether what runs was called by tidemill's own Lua: a wait there makes an
+   error of its own, which says how far the job was. */
+static bool in_tidemill(lua_State *L) {
+  static const char ours[] = "=tidemill";
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "S", &ar);
+    if (strcmp(ar.what, "C") != 0)
+      return strncmp(ar.source, ours, sizeof ours - 1) == 0;
+  }
+  return false;
+}
+
 /* The flag stays until the run is over, so that a pcall does not get around
    it. */
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   tm_script *s = *(tm_script **)lua_getextraspace(L);
   (void)ar;
-  if (atomic_load(&s->stop)) luaL_error(L, "stopped");
+  if (atomic_load(&s->stop) && !in_tidemill(L)) luaL_error(L, "stopped");
 }
 
 static void arm(const tm_script *s) {
