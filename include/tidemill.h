@@ -163,8 +163,9 @@ typedef void (*tm_log_fn)(void *user, int level, const char *line);
 /*
  * Prepares a Lua state that the library has made: a script's
  * (tm_script_new), or that of a worker thread. The standard libraries are
- * open and `require "tidemill"` works; it adds the host's own libraries, so
- * that the functions that scripts send to workers find them there. Called
+ * open and `require "tidemill"` works; it adds the host's own libraries
+ * (luaL_requiref) and global C functions, so that the functions that scripts
+ * send to workers find them there. Called
  * on the state's own thread, for several workers at once, in protected mode:
  * a Lua error in it is an error of tm_script_new, or of every item that such a
  * worker runs. Workers in processes that were spawned do not call it: they
@@ -499,7 +500,9 @@ TM_API struct lua_State *tm_script_state(tm_script *s);
 /*
  * Makes `require "tidemill"` work in L, on this runtime, and nothing else:
  * no global is set. L keeps the runtime until it closes. Call it on the
- * thread that runs L. TM_EINVAL when L has it already.
+ * thread that runs L, after the host's own libraries were opened in it; give
+ * workers the same ones by tm_config.on_state, which is not called for L.
+ * TM_EINVAL when L has it already.
  */
 TM_API int tm_open(tm_runtime *rt, struct lua_State *L, tm_error *e);
 

@@ -15,6 +15,7 @@
 #include "bind/lstore.h"
 #include "bind/lsubmit.h"
 #include "bind/ltask.h"
+#include "bind/names.h"
 #include "bind/pack.h"
 #include "bind/unpack.h"
 #include "bind/value.h"
@@ -259,7 +260,9 @@ void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
 }
 
 static int preload(lua_State *L) {
-  tm__module_preload(L, lua_touserdata(L, 1), NULL);
+  tm_runtime *rt = lua_touserdata(L, 1);
+  tm__module_preload(L, rt, NULL);
+  if (rt->on_state) tm__names_host(L);
   return 0;
 }
 

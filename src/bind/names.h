@@ -11,8 +11,8 @@
  *     metatable, holds functions of the module (plain data travels by
  *     value, and so does a class that the script put there);
  *   - a userdata that it exports (io.stdout), also a light one.
- * Of the table of globals only the basic functions have names: the rest is
- * the script's.
+ * Of the table of globals only the basic functions, and C functions that the
+ * host has put there, have names: the rest is the script's.
  */
 #ifndef TM_BIND_NAMES_H
 #define TM_BIND_NAMES_H
@@ -21,6 +21,11 @@
 
 /* Reads package.loaded anew when modules were added or loaded again. */
 void tm__names_refresh(lua_State *L);
+
+/* Notes what the state has in modules and in global C functions as the host's:
+   its workers have the same (tm_config.on_state), so that it travels by name
+   though nothing could be required. */
+void tm__names_host(lua_State *L);
 
 /* Pushes the name of the value at index, "module" or "module\0field", and
    answers true; or pushes nothing. */

@@ -268,7 +268,7 @@ static int prepare(lua_State *L) {
   tm__module_preload(L, rt, NULL);
   tm__state_get(L)->stop = &s->stop;
   lua_settop(L, 0);
-  if (rt->on_state) rt->on_state(rt->on_state_user, L);
+  tm__host_state(rt, L);
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "bind/items.h"
 #include "bind/module.h"
+#include "bind/names.h"
 #include "bind/unwind.h"
 
 void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size) {
@@ -71,6 +72,14 @@ static void set_path(lua_State *L, const char *field, const char *path) {
   lua_pop(L, 1);
 }
 
+void tm__host_state(const tm_runtime *rt, lua_State *L) {
+  if (!rt->on_state) return;
+  lua_settop(L, 0);
+  rt->on_state(rt->on_state_user, L);
+  lua_settop(L, 0);
+  tm__names_host(L);
+}
+
 /* Fills the record and the libraries; its arguments are light userdata. */
 static int prepare(lua_State *L) {
   tm__worker *w = lua_touserdata(L, 1);
@@ -90,9 +99,7 @@ static int prepare(lua_State *L) {
   }
   set_path(L, "path", lua_touserdata(L, 2));
   set_path(L, "cpath", lua_touserdata(L, 3));
-  const tm_runtime *rt = w->pool->rt;
-  lua_settop(L, 0);
-  if (rt->on_state) rt->on_state(rt->on_state_user, L);
+  tm__host_state(w->pool->rt, L);
   return 0;
 }
 

@@ -9,6 +9,9 @@
 /* A lua_Alloc; user is a tm__mem. */
 void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size);
 
+/* What the host adds to a state of the library's making; raises. */
+void tm__host_state(const tm_runtime *rt, lua_State *L);
+
 /* Makes a state with all standard libraries and tidemill at hand, with
    package.path and cpath as given; NULL when that failed: e says why. In it
    os.exit is an error, print writes whole lines, and children of a pinned

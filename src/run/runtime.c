@@ -207,6 +207,8 @@ int tm_interrupt(tm_runtime *rt, int request) {
 int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel, tm_error *e) {
   if (!rt || !kernel)
     return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
+  if (atomic_load(&rt->closed))
+    return tm__fail(e, TM_ECLOSED, "tm_kernel_register: the runtime is closed");
   return tm__kernels_add(&rt->kernels, kernel, e);
 }
 
