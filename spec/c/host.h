@@ -54,10 +54,12 @@ static inline int check_done(void) {
       fprintf(stderr, "%s: %s\n", tm_status_name(status_), err.text);          \
   } while (0)
 
-/* Fails the request number fail_at (from 1; 0: none). */
+/* Fails the request number fail_at (from 1; 0: none), and with `lasting` all
+   after it. */
 typedef struct heap {
   _Atomic long live, requests;
   _Atomic long fail_at;
+  _Atomic bool lasting;
 } heap;
 
 static inline void *heap_alloc(void *user, void *ptr, size_t size) {
@@ -67,7 +69,9 @@ static inline void *heap_alloc(void *user, void *ptr, size_t size) {
     free(ptr);
     return NULL;
   }
-  if (atomic_fetch_add(&h->requests, 1) + 1 == atomic_load(&h->fail_at))
+  long request = atomic_fetch_add(&h->requests, 1) + 1;
+  long fail_at = atomic_load(&h->fail_at);
+  if (fail_at && (request == fail_at || (h->lasting && request > fail_at)))
     return NULL;
   void *p = realloc(ptr, size);
   if (p && !ptr) atomic_fetch_add(&h->live, 1);

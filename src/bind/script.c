@@ -23,7 +23,7 @@ void tm__script_keep(lua_State *L, tm__kept *k, const tm_script *s, int n) {
   lua_insert(L, first);
   if (n > 0) {
     k->list = tm__calloc(&s->rt->mem, (size_t)n, sizeof *k->list);
-    if (!k->list) luaL_error(L, "not enough memory for %d values", n);
+    if (!k->list) tm__value_no_memory(L);
   }
   for (int i = 0; i < n; i++) {
     k->list[i] = tm__value_get(L, first + 1 + i);
@@ -95,7 +95,7 @@ static int keep_error(tm_script *s, int status, tm_error *e) {
     s->error[n] = '\0';
     s->error_len = n;
   }
-  return tm__fail(e, status == LUA_ERRMEM ? TM_ENOMEM : TM_ELUA, "%s", text);
+  return tm__fail(e, tm__value_code(status, text), "%s", text);
 }
 
 static int enter(tm_script *s, const char *function, tm_error *e) {

@@ -1,5 +1,7 @@
 #include "bind/value.h"
 
+#include <string.h>
+
 #include "bind/larray.h"
 #include "bind/lcounter.h"
 
@@ -76,6 +78,19 @@ void tm__value_push(lua_State *L, tm_value v) {
 
 /* ---- from Lua ---- */
 
+void tm__value_no_memory(lua_State *L) {
+  lua_pushliteral(L, "not enough memory");
+  lua_error(L);
+}
+
+/* What is raised for want of memory here begins as Lua's own message does,
+   without a place in the script. */
+int tm__value_code(int status, const char *text) {
+  static const char words[] = "not enough memory";
+  bool ours = strncmp(text, words, sizeof words - 1) == 0;
+  return status == LUA_ERRMEM || ours ? TM_ENOMEM : TM_ELUA;
+}
+
 static tm_value get_number(lua_State *L, int index) {
   return lua_isinteger(L, index) ? tm_integer(lua_tointeger(L, index))
                                  : tm_number(lua_tonumber(L, index));
@@ -89,7 +104,7 @@ static tm_value get_string(lua_State *L, int index) {
 
 static tm_value get_array(const tm__arraybox *box, lua_State *L) {
   tm_array *a = tm__hostarray_of(box->handle.rt, &box->array, box->map);
-  if (!a) luaL_error(L, "not enough memory for an array");
+  if (!a) tm__value_no_memory(L);
   return tm_array_value(a);
 }
 
@@ -127,8 +142,8 @@ void tm__values_release(tm_value *values, int n) {
 
 static int fail_lua(lua_State *L, int status, tm_error *e) {
   const char *text = lua_tostring(L, -1);
-  int code = status == LUA_ERRMEM ? TM_ENOMEM : TM_ELUA;
-  tm__fail(e, code, "%s", text ? text : "(no message)");
+  if (!text) text = "(no message)";
+  int code = tm__fail(e, tm__value_code(status, text), "%s", text);
   lua_pop(L, 1);
   return code;
 }

@@ -15,6 +15,12 @@ void tm__value_push(lua_State *L, tm_value v);
    caller's. Raises when there is no memory. */
 tm_value tm__value_get(lua_State *L, int index);
 
+/* Raises "not enough memory" as Lua does. */
+void tm__value_no_memory(lua_State *L);
+
+/* TM_ENOMEM or TM_ELUA, of an error with a status and a text. */
+int tm__value_code(int status, const char *text);
+
 /* Gives back the handles among n values. */
 void tm__values_release(tm_value *values, int n);
 
