@@ -133,7 +133,7 @@ static inline int refuse_7(const tm_call *c, const tm_arg *a) {
 
 /* Runs until it is cancelled; says that it has begun. */
 static inline int endless(const tm_call *c, const tm_arg *a) {
-  if (c->first < c->last) a[0].i64[0] = 1;
+  if (c->first < c->last) atomic_store((_Atomic int64_t *)a[0].i64, 1);
   while (!c->cancelled(c)) usleep(200);
   return 0;
 }

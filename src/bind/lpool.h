@@ -11,6 +11,7 @@
 typedef struct tm__poolbox {
   tm__pool *pool; /* a reference; NULL once collected */
   bool shared;
+  tm__owned owned; /* of a pool of the script's own: it ends with the runtime */
 } tm__poolbox;
 
 tm__poolbox *tm__pool_check(lua_State *L, int index);
