@@ -613,6 +613,7 @@ typedef struct tm_pool_options {
   int pin;            /* enum tm_pin */
 } tm_pool_options;
 
+/* As tm_config_init_sized, and tm_config_init. */
 TM_API void tm_pool_options_init_sized(tm_pool_options *o, size_t size);
 
 static inline void tm_pool_options_init(tm_pool_options *o) {
@@ -665,6 +666,7 @@ typedef struct tm_run_options {
   void *done_user;
 } tm_run_options;
 
+/* As tm_config_init_sized, and tm_config_init. */
 TM_API void tm_run_options_init_sized(tm_run_options *o, size_t size);
 
 static inline void tm_run_options_init(tm_run_options *o) {

@@ -48,7 +48,9 @@ describe("docs/embedding.md", function()
       if not sanitized then
         local printed = output_of(quote(name))
         local expected = {}
-        for line in printed:gmatch("[^\n]+") do expected[#expected + 1] = line end
+        for line in printed:gmatch("[^\n]+") do
+          expected[#expected + 1] = line
+        end
         assert.is_true(#expected > 0)
         after = after:gsub("%s+", " ")
         for _, line in ipairs(expected) do

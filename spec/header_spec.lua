@@ -77,7 +77,7 @@ describe("the header", function()
   end
 
   local declared = {}
-  for name in HEADER:gmatch("TM_API[^;(]-([%w_]+)%(") do
+  for name in HEADER:gmatch("\nTM_API[^;(]-([%w_]+)%(") do
     declared[#declared + 1] = name
   end
   table.sort(declared)
@@ -103,7 +103,7 @@ describe("the header", function()
     local described, missing = false, {}
     for block in (HEADER .. "\n\n"):gmatch("(.-)\n\n+") do
       local comment = block:find("/*", 1, true)
-      local name = block:match("TM_API[^;(]-([%w_]+)%(")
+      local name = ("\n" .. block):match("\nTM_API[^;(]-([%w_]+)%(")
       if name and not comment then missing[#missing + 1] = name end
       described = described or comment ~= nil
     end

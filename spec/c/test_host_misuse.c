@@ -10,14 +10,7 @@ static tm_script *script;
 /* NULL where an object is needed. Texts say which function. */
 static void test_null(void) {
   tm_value v = tm_nil();
-  tm_key key = 1;
-  int64_t n = 1;
-  tm_pool *p;
   tm_script *s;
-  tm_array *a;
-  tm_job *j;
-  size_t len;
-  double d;
 #define NULLS(call, name) FAILS(call, TM_EINVAL, name ": a null argument")
   NULLS(tm_runtime_close(NULL, &err), "tm_runtime_close");
   NULLS(tm_log(NULL, 1, "x", &err), "tm_log");
@@ -45,6 +38,16 @@ static void test_null(void) {
   NULLS(tm_open(rt, NULL, &err), "tm_open");
   NULLS(tm_lua_push(NULL, v, &err), "tm_lua_push");
   NULLS(tm_lua_get(NULL, 1, &v, &err), "tm_lua_get");
+}
+
+static void test_null_in_pools(void) {
+  tm_key key = 1;
+  int64_t n = 1;
+  tm_pool *p;
+  tm_array *a;
+  tm_job *j;
+  size_t len;
+  double d;
   NULLS(tm_kernel_register(NULL, kernels, &err), "tm_kernel_register");
   NULLS(tm_kernel_register(rt, NULL, &err), "tm_kernel_register");
   NULLS(tm_kernel_load(rt, NULL, &err), "tm_kernel_load");
@@ -217,6 +220,7 @@ int main(void) {
   pool = new_pool(rt, TM_POOL_THREAD);
   WELL(tm_script_new(&script, rt, 0, &err));
   test_null();
+  test_null_in_pools();
   test_null_without_error();
   test_arrays();
   test_pools();

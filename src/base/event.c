@@ -7,8 +7,7 @@
 
 int tm__event_open(int *fd, tm_error *e) {
   *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  return *fd < 0 ? tm__fail_errno(e, "cannot make an event descriptor")
-                 : TM_OK;
+  return *fd < 0 ? tm__fail_errno(e, "cannot make an event descriptor") : TM_OK;
 }
 
 void tm__event_close(int fd) {

@@ -23,50 +23,6 @@ bool tm__name_standard(const char *name) {
   return strcmp(name, "tidemill") == 0 || strncmp(name, "tidemill.", 9) == 0;
 }
 
-/* ---- what a host has put there ---- */
-
-static char host_names; /* its address is the key of a set of names */
-
-/* set["_G.name"] = true for the C functions in the table of globals. */
-static void note_globals(lua_State *L, int set) {
-  lua_pushglobaltable(L);
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_iscfunction(L, -1)) continue;
-    lua_pushfstring(L, LUA_GNAME ".%s", lua_tostring(L, -2));
-    lua_pushboolean(L, 1);
-    lua_rawset(L, set);
-  }
-  lua_pop(L, 1);
-}
-
-void tm__names_host(lua_State *L) {
-  tm__checkstack(L, 8);
-  lua_newtable(L);
-  int set = lua_gettop(L);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING) continue;
-    lua_pushvalue(L, -2);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, set);
-  }
-  lua_pop(L, 1);
-  note_globals(L, set);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &host_names);
-}
-
-/* Whether the host has a module, or with `global` a function, of this name. */
-static bool of_host(lua_State *L, const char *name, bool global) {
-  int top = lua_gettop(L);
-  bool found = false;
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &host_names) == LUA_TTABLE) {
-    lua_pushfstring(L, global ? LUA_GNAME ".%s" : "%s", name);
-    found = lua_rawget(L, -2) != LUA_TNIL;
-  }
-  lua_settop(L, top);
-  return found;
-}
-
 /* package.searchpath(name, package[field]): pushes the file, or nothing. */
 static bool search(lua_State *L, const char *name, const char *field) {
   int top = lua_gettop(L);
@@ -88,7 +44,7 @@ static bool search(lua_State *L, const char *name, const char *field) {
 /* Pushes the source of a module, "@file", or true when it is not Lua's; or
    pushes nothing: a fresh state would not find the module. */
 static bool locate(lua_State *L, const char *name) {
-  if (tm__name_standard(name) || of_host(L, name, false)) {
+  if (tm__name_standard(name) || tm__names_of_host(L, name, false)) {
     lua_pushboolean(L, 1);
     return true;
   }
@@ -181,7 +137,7 @@ static bool own_function(lua_State *L, int index, const char *key,
                          const module *m) {
   enum author author = author_of(L, index, m);
   if (strcmp(m->name, LUA_GNAME) == 0)
-    return author == OWN && (basic(key) || of_host(L, key, true));
+    return author == OWN && (basic(key) || tm__names_of_host(L, key, true));
   if (!m->standard) return author != SCRIPT;
   return author == OWN ||
          (author == OTHER && strncmp(m->name, "tidemill", 8) == 0);

@@ -27,6 +27,9 @@ void tm__names_refresh(lua_State *L);
    though nothing could be required. */
 void tm__names_host(lua_State *L);
 
+/* Whether the host has a module, or with `global` a function, of this name. */
+bool tm__names_of_host(lua_State *L, const char *name, bool global);
+
 /* Pushes the name of the value at index, "module" or "module\0field", and
    answers true; or pushes nothing. */
 bool tm__name_find(tm__state *s, lua_State *L, int index);

@@ -58,7 +58,7 @@ struct tm_runtime {
   _Atomic bool closed;  /* by the host: no more pools; written under lock */
   pthread_mutex_t lock; /* guards what follows */
   tm__owned *owned;
-  char *log_file; /* its path; NULL: none */
+  char *log_file;    /* its path; NULL: none */
   tm__msg *settings; /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
