@@ -659,7 +659,7 @@ typedef struct tm_run_options {
   size_t struct_size; /* set by tm_run_options_init */
   int64_t first;      /* the number of the first item; 0 */
   int64_t chunk;      /* items that are claimed at once; 0: measured */
-  double timeout;     /* for all of it; negative: none. Acts between calls of
+  double timeout;     /* for all of it; 0 or less: none. Acts between calls of
                          the kernel, and through c->cancelled */
   const char *name;   /* of a map, in messages; NULL: "map" */
   tm_done_fn done;    /* of a job: called by tm_poll. NULL: none */

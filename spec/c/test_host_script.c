@@ -240,6 +240,26 @@ static void test_wrap_readonly(void) {
   tm_script_free(s);
 }
 
+static void release_other(void *user, void *data) {
+  (void)data;
+  tm_array_release(user);
+}
+
+/* The host lets go of an array of another runtime when it is told. */
+static void test_wrap_of_wrap(void) {
+  static double mine[1];
+  owner o = {.data = mine};
+  int64_t n = 1;
+  tm_array *outer, *inner;
+  tm_runtime *other = new_runtime(NULL);
+  WELL(tm_array_wrap(&inner, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
+  WELL(tm_array_wrap(&outer, rt, mine, TM_F64, 1, &n, 0, release_other, inner,
+                     &err));
+  tm_array_release(outer);
+  CHECK(o.released == 1 && tm_store_count(other) == 0);
+  tm_runtime_free(other);
+}
+
 /* An array that outlives its runtime tells when it goes. */
 static void test_wrap_outlives(void) {
   static double mine[1];
@@ -423,6 +443,7 @@ int main(void) {
   test_wrap();
   test_wrap_readonly();
   test_wrap_outlives();
+  test_wrap_of_wrap();
   test_store();
   test_counter();
   test_callbacks();

@@ -61,13 +61,8 @@ static tm__msg *hold_arrays(tm_runtime *rt, const tm__hostrun *r, tm_error *e) {
 
 static int make_batch(tm__batch **out, tm_runtime *rt, const tm__hostrun *r,
                       tm_error *e) {
-  uint64_t limit = tm__host_timeout(r->options.timeout);
   int status = tm__batch_new(out, rt, r->kernel, r->args, r->first, r->last,
-                             r->options.chunk,
-                             limit == TM__FOREVER ? 0
-                             : limit              ? limit
-                                                  : 1,
-                             e);
+                             r->options.chunk, tm__hostrun_limit(r), e);
   if (status) return status;
   for (int i = 0; i < r->nargs; i++)
     if (r->values[i].type == TM_ARRAY)

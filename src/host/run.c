@@ -8,8 +8,7 @@
 
 /* ---- options ---- */
 
-static const tm_run_options defaults = {.struct_size = sizeof(tm_run_options),
-                                        .timeout = TM_FOREVER};
+static const tm_run_options defaults = {.struct_size = sizeof(tm_run_options)};
 
 void tm_run_options_init_sized(tm_run_options *o, size_t size) {
   tm__options_init(o, size, &defaults, sizeof *o);
@@ -176,8 +175,8 @@ static int run_here(tm_pool *p, const tm__hostrun *r, void *result,
   int status =
       tm__call_init(&c, r->kernel, &p->rt->mem, r->args, r->first, r->last, e);
   if (status) return status;
-  uint64_t limit = tm__host_timeout(r->options.timeout);
-  if (limit != TM__FOREVER) c.deadline = tm__now() + limit;
+  uint64_t limit = tm__hostrun_limit(r);
+  if (limit) c.deadline = tm__now() + limit;
   c.watch = &p->owned.stopped;
   tm__pool *pool = tm__pool_ref(p->owned.pool);
   tm__region_run(tm__hostpool_fake(p) ? NULL : pool, &c, &o);

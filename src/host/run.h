@@ -45,6 +45,13 @@ int tm__hostrun_map(tm__hostrun *r, tm__map_of *map, tm_pool *p,
                     const char *function, int64_t n,
                     const tm_run_options *options, tm_error *e);
 
+/* The time that it may take, in ns; 0: no limit. */
+static inline uint64_t tm__hostrun_limit(const tm__hostrun *r) {
+  double seconds = r->options.timeout;
+  if (!(seconds > 0) || seconds > 1e9) return 0;
+  return (uint64_t)(seconds * 1e9) + 1;
+}
+
 /* Whether a result of `size` bytes is what the kernel reduces to. */
 int tm__hostrun_result(const tm__kernel *k, const void *result, size_t size,
                        tm_error *e);

@@ -109,9 +109,17 @@ int tm__setting_log_file(tm_runtime *rt, const char *path, tm_error *e) {
 }
 
 static int set_log_file(tm_runtime *rt, tm_value v, int word, tm_error *e) {
+  char *path = NULL;
   (void)word;
-  return tm__setting_log_file(rt, v.type == TM_STRING ? v.as.string.text : NULL,
-                              e);
+  if (v.type == TM_STRING) {
+    path = tm__calloc(&rt->mem, v.as.string.len + 1, 1);
+    if (!path)
+      return tm__fail(e, TM_ENOMEM, "not enough memory for a log file");
+    memcpy(path, v.as.string.text, v.as.string.len);
+  }
+  int status = tm__setting_log_file(rt, path, e);
+  tm__free(&rt->mem, path);
+  return status;
 }
 
 static tm_value get_arena_size(tm_runtime *rt) {
@@ -194,7 +202,7 @@ static bool fits(const setting *s, const tm_value *v) {
            (s->set == set_arena_size || v->as.integer <= INT32_MAX);
   if (v->type == TM_BOOLEAN) return s->boolean;
   if (v->type == TM_STRING && v->as.string.text)
-    return s->text && strlen(v->as.string.text) == v->as.string.len;
+    return s->text && !memchr(v->as.string.text, '\0', v->as.string.len);
   return v->type == TM_NIL && s->text;
 }
 

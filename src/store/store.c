@@ -220,11 +220,18 @@ static value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
 static _Thread_local value *dying;
 static _Thread_local bool burying;
 
-/* In another process than its own the address means nothing. */
+/* In another process than its own the address means nothing. The host's
+   function may let go of other arrays, of other stores too: they are freed
+   there and then. */
 static void end_wrap(value *v) {
   const tm__wrapped *w = (const void *)(v + 1);
-  if (w->process == tm__wrap_process())
-    tm__wrap_end((tm__wrap *)(uintptr_t)v->wrap);
+  if (w->process != tm__wrap_process()) return;
+  value *rest = dying;
+  dying = NULL;
+  burying = false;
+  tm__wrap_end((tm__wrap *)(uintptr_t)v->wrap);
+  burying = true;
+  dying = rest;
 }
 
 static void free_value(tm__store *s, value *v) {
