@@ -43,9 +43,9 @@
  *     (or 0) on failure. Every tm_..._new has a tm_..._free, and free takes
  *     NULL. Objects may be freed in any order, the runtime before or after
  *     those that were made in it.
- *   - NULL where an object is needed, a bad number, a bad name, an object of a
- *     closed runtime: all are answered with a code and a text, not with a
- *     crash. (An object that was freed must not be used.)
+ *   - NULL where an object is needed, a bad number, a bad name, a closed
+ *     runtime: all are answered with a code and a text, not with a crash. (An
+ *     object that was freed must not be used.)
  *   - The library prints nothing, never exits, installs no signal handler
  *     and changes no environment variable unless a flag below asks for it.
  *   - Unless its comment says otherwise, a function may be called from any
@@ -233,24 +233,24 @@ static inline void tm_config_init(tm_config *c) {
 TM_API int tm_runtime_new(tm_runtime **out, const tm_config *c, tm_error *e);
 
 /*
- * Closes the runtime: its pools, and the shared pool of its scripts, are
+ * Closes the runtime: its pools, and the thread pools of its scripts, are
  * terminated and joined; a kernel that runs is told (c->cancelled) and, when
- * it does not return within a second, left behind. Afterwards every call with
- * this runtime, or with what was made in it, answers TM_ECLOSED, but for
- * freeing, and for reading arrays and the results of jobs. Safe at any time,
- * also while other threads use the runtime, and more than once. A script that
- * another thread runs is not stopped, but what it waits for is.
+ * it does not return within a second, left behind. From then on, what would
+ * begin or change something in the runtime answers TM_ECLOSED; what was made
+ * in it can still be asked (the memory of arrays, results of scripts and of
+ * jobs), its callbacks called (tm_poll), and all of it freed. Safe at any
+ * time, also while other threads use the runtime, and more than once. A script
+ * that another thread runs is not stopped, but what it waits for is.
  * TM_ETHREAD on a worker's thread (in a kernel): nothing was done.
  */
 TM_API int tm_runtime_close(tm_runtime *rt, tm_error *e);
 
 /*
  * Closes the runtime and gives it up: rt must not be used any more. Callbacks
- * that tm_poll has not called by then are not called. What was
- * made in it may still be freed, Lua states that it was opened in may still be
- * closed; its memory goes with the last of these. May be called on any thread,
- * a worker's too (the workers are then joined in the background). NULL is
- * fine.
+ * that tm_poll has not called by then are not called. What was made in it may
+ * still be freed, Lua states that it was opened in may still be closed; its
+ * memory goes with the last of these. May be called on any thread, a worker's
+ * too (the workers are then joined in the background). NULL is fine.
  */
 TM_API void tm_runtime_free(tm_runtime *rt);
 

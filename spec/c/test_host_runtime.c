@@ -72,12 +72,16 @@ static void test_other_sizes(void) {
 
 static void test_many(void) {
   heap h = {0};
+  int before = dup(0);
+  close(before);
   for (int i = many(); i > 0; i--) {
     tm_runtime *rt = new_runtime(&h);
-    if (!CHECK(rt)) return;
+    if (!CHECK(rt && tm_fd(rt) >= 0)) return;
     tm_runtime_free(rt);
   }
-  CHECK(h.live == 0);
+  int after = dup(0);
+  close(after);
+  CHECK(h.live == 0 && after == before); /* nor descriptors left open */
 }
 
 static void *use(void *user) {
@@ -211,6 +215,44 @@ static void test_close_while_in_use(void) {
     tm_pool_free(pool);
     tm_runtime_free(rt);
   }
+  CHECK(h.live == 0);
+}
+
+/* A pool is freed by one thread while another closes its runtime. */
+static void test_close_while_freed(void) {
+  heap h = {0};
+  for (int i = 0; i < 20; i++) {
+    pthread_t thread;
+    tm_job *job = NULL;
+    tm_runtime *rt = new_runtime(&h);
+    tm_pool *pool = new_pool(rt, i % 4 ? TM_POOL_THREAD : TM_POOL_FAKE);
+    WELL(tm_pool_map_async(&job, pool, square, NULL, 1000, NULL, 0, NULL, 0,
+                           NULL, &err));
+    pthread_create(&thread, NULL, close_it, rt);
+    tm_pool_free(pool);
+    CHECK(tm_job_poll(job) == 1);
+    pthread_join(thread, NULL);
+    tm_job_free(job);
+    tm_runtime_free(rt);
+  }
+  CHECK(h.live == 0);
+}
+
+/* The pools of scripts end with the runtime too. */
+static void test_close_ends_pools_of_scripts(void) {
+  heap h = {0};
+  tm_script *s;
+  tm_runtime *rt = new_runtime(&h);
+  WELL(tm_script_new(&s, rt, 0, &err));
+  WELL(tm_script_run_string(
+      s,
+      "local tm = require 'tidemill'\n"
+      "own = tm.Pool{kind = 'thread', workers = 1}\n"
+      "job = own:map_async(function() for i = 1, 1e5 do end end, "
+      "tm.range(1, 100000))",
+      NULL, NULL, 0, &err));
+  tm_runtime_free(rt);
+  tm_script_free(s);
   CHECK(h.live == 0);
 }
 
@@ -421,6 +463,8 @@ int main(void) {
   test_close();
   test_free_from_inside();
   test_close_while_in_use();
+  test_close_while_freed();
+  test_close_ends_pools_of_scripts();
   test_log();
   test_settings();
   test_on_state();
