@@ -769,7 +769,8 @@ TM_API void tm_job_free(tm_job *job);
  * ended that tm_poll has not seen: to be put into poll(2), epoll, libuv, GLib
  * ... It is made by the first call, and is the runtime's: do not read, write or
  * close it. From then on every job is reported, also one without a callback;
- * whoever asks for it calls tm_poll when it is readable. A negative TM_E...
+ * whoever asks for it calls tm_poll when it is readable, and finds the jobs done
+ * when that returns. A negative TM_E...
  * code on failure. (The jobs of scripts have one each: tm_script_fd, and
  * tm.fileno() in Lua.)
  */

@@ -1,7 +1,6 @@
 #include "bind/ljob.h"
 
 #include <math.h>
-#include <sched.h>
 #include <string.h>
 
 #include "bind/error.h"
@@ -424,7 +423,6 @@ static int finished(lua_State *L) {
   lua_newtable(L);
   while (job) {
     tm__job *next = job->next_done;
-    while (!tm__job_done(job)) sched_yield(); /* it is about to be */
     lua_pushlightuserdata(L, job);
     lua_rawseti(L, -2, ++n);
     tm__job_unref(job);

@@ -367,10 +367,8 @@ static int run_batch(lua_State *L) {
   if (notify || tm__inbox_watched(inbox))
     out->job->inbox = tm__inbox_ref(inbox);
   if (tm__pool_submit(pool, out->job, &e)) return tm__raise(L, &e);
-  if (out->job->inbox && out->job->items.n == 0) {
+  if (out->job->inbox && out->job->items.n == 0)
     tm__inbox_push(inbox, out->job);
-    tm__inbox_tell(inbox);
-  }
   return 1;
 }
 

@@ -265,10 +265,8 @@ static int submit(lua_State *L) {
   if (tm__pool_submit(pool, box->job, &e)) return tm__raise(L, &e);
   if (fake && !spec.window && !get_boolean(L, "lazy"))
     tm__job_run_inline(L, box->job, TM__FOREVER);
-  if (box->job->inbox && items.n == 0 && !spec.window) {
+  if (box->job->inbox && items.n == 0 && !spec.window)
     tm__inbox_push(box->job->inbox, box->job);
-    tm__inbox_tell(box->job->inbox);
-  }
   return 1;
 }
 

@@ -1,6 +1,5 @@
 #include "host/host.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "host/job.h"
@@ -41,18 +40,12 @@ int tm_log(tm_runtime *rt, int level, const char *text, tm_error *e) {
   return TM_OK;
 }
 
-/* Each job once, by whoever takes it. */
-static void call_back(tm__job *job) {
-  while (!tm__job_done(job)) sched_yield(); /* it is about to be */
-  tm__hostjob_done(job);
-}
-
 int tm_poll(tm_runtime *rt) {
   int count = 0;
   if (!rt) return TM_EINVAL;
   for (tm__job *job = tm__inbox_take(rt->inbox); job; count++) {
     tm__job *next = job->next_done;
-    call_back(job);
+    tm__hostjob_done(job);
     tm__job_unref(job);
     job = next;
   }

@@ -122,10 +122,7 @@ static int start(tm_job **out, tm_pool *p, tm_error *e) {
     tm_job_free(j);
   } else {
     if (tm__hostpool_fake(p)) run_inline(p, job);
-    if (empty && job->inbox) {
-      tm__inbox_push(job->inbox, job);
-      tm__inbox_tell(job->inbox);
-    }
+    if (empty && job->inbox) tm__inbox_push(job->inbox, job);
   }
   tm__job_unref(job);
   return status;

@@ -1,5 +1,7 @@
 #include "run/inbox.h"
 
+#include <sched.h>
+
 #include "base/event.h"
 
 /* The head of an inbox whose owner has ended. Never looked into. */
@@ -25,8 +27,7 @@ void tm__inbox_unref(tm__inbox *box) {
   tm__free(box->mem, box);
 }
 
-/* The job is there before: who clears the event and then takes misses none. */
-void tm__inbox_tell(tm__inbox *box) {
+static void tell(tm__inbox *box) {
   int fd = atomic_load(&box->event);
   if (fd >= 0) tm__event_set(fd);
 }
@@ -41,7 +42,7 @@ int tm__inbox_event(tm__inbox *box, int *fd, tm_error *e) {
     tm__event_close(*fd);
     *fd = none;
   }
-  if (atomic_load(&box->head)) tm__inbox_tell(box);
+  if (atomic_load(&box->head)) tell(box);
   return TM_OK;
 }
 
@@ -55,6 +56,7 @@ void tm__inbox_push(tm__inbox *box, tm__job *job) {
     }
     job->next_done = head;
   } while (!atomic_compare_exchange_weak(&box->head, &head, job));
+  tell(box);
 }
 
 static tm__job *reverse(tm__job *job) {
@@ -68,11 +70,23 @@ static tm__job *reverse(tm__job *job) {
   return first;
 }
 
-tm__job *tm__inbox_take(tm__inbox *box) {
+/* Jobs are told before they are done: once they are, nobody is about to tell
+   of them any more. What came meanwhile is told again. */
+static void settle_event(tm__inbox *box) {
   int fd = atomic_load(&box->event);
-  if (fd >= 0) tm__event_clear(fd);
-  if (!atomic_load(&box->head)) return NULL;
-  return reverse(atomic_exchange(&box->head, NULL));
+  if (fd < 0) return;
+  tm__event_clear(fd);
+  if (atomic_load(&box->head)) tm__event_set(fd);
+}
+
+tm__job *tm__inbox_take(tm__inbox *box) {
+  tm__job *first = NULL;
+  if (atomic_load(&box->head))
+    first = reverse(atomic_exchange(&box->head, NULL));
+  for (tm__job *job = first; job; job = job->next_done)
+    while (!tm__job_done(job)) sched_yield();
+  settle_event(box);
+  return first;
 }
 
 void tm__inbox_close(tm__inbox *box) {

@@ -25,9 +25,6 @@ void tm__inbox_unref(tm__inbox *box);
 /* Any thread: adds a job (linked by next_done), with a reference. */
 void tm__inbox_push(tm__inbox *box, tm__job *job);
 
-/* Any thread: makes the descriptor readable, after what was pushed is done. */
-void tm__inbox_tell(tm__inbox *box);
-
 /* The descriptor, made by the first call. TM_ESYS. */
 int tm__inbox_event(tm__inbox *box, int *fd, tm_error *e);
 
@@ -36,8 +33,9 @@ static inline bool tm__inbox_watched(tm__inbox *box) {
   return atomic_load(&box->event) >= 0;
 }
 
-/* The owner: takes all, earliest first, linked by next_done. The references
-   are now the caller's. NULL when there are none. */
+/* The owner: takes all, earliest first, linked by next_done, and waits the
+   moment until each is seen to be done. The references are now the caller's.
+   NULL when there are none. */
 tm__job *tm__inbox_take(tm__inbox *box);
 
 /* The owner, when it ends: drops what is there and what may still come. */

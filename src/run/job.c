@@ -164,7 +164,6 @@ static void finish(tm__job *job) {
   if (job->watched) atomic_fetch_sub(&job->pool->timed, 1);
   if (job->inbox) tm__inbox_push(job->inbox, job);
   atomic_store(&job->done, 1);
-  if (job->inbox) tm__inbox_tell(job->inbox);
   tm__job_tell(job);
   if (atomic_load(&job->resting)) tm__pool_wake_all(job->pool);
 }
