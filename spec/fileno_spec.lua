@@ -55,6 +55,15 @@ describe("fileno", function()
     pool:join()
   end)
 
+  it("is shown by an example", function()
+    if not installed "luv" then return pending("luv is not installed") end
+    local file = assert(io.open("examples/event_loop_luv.lua"))
+    local outcome = child.run(file:read("a"))
+    file:close()
+    assert.equal("", outcome.err)
+    assert.matches("^12 jobs, %d+ ticks .*\npi is about 3%.1%d+ ", outcome.out)
+  end)
+
   it("tells of jobs that ended before it was asked for", function()
     if not installed "luv" then return pending("luv is not installed") end
     local outcome = child.run [[
