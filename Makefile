@@ -49,7 +49,7 @@ LUA_HEADERS = $(patsubst -I%,-isystem %,$(LUA_CFLAGS))
 LINK = $(CC) $(CFLAGS) $(SANITIZER) $(LDFLAGS) -pthread
 ANY_MAKE = $(MAKE) --no-print-directory
 
-CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c)
+CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c src/host/*.c)
 BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h

@@ -26,7 +26,7 @@
  *
  * A script may hold the C text itself: tm.compile. A host program registers
  * its own with tm_kernel_register (tidemill.h). This header needs no library
- * and no other header of ours; it is C11 and C++20.
+ * and no other header of ours; it is C99 and C++11.
  *
  * Rules for kernels
  *   - Chunks run at the same time on several threads, in any order and of any
@@ -50,6 +50,13 @@ extern "C" {
    The runtime refuses libraries of another number. */
 #define TM_KERNEL_ABI 1
 
+/* Says to a compiler of C99 that unions without a name are meant. */
+#if defined(__GNUC__)
+#define TM_UNNAMED __extension__
+#else
+#define TM_UNNAMED
+#endif
+
 /* The element types of arrays. */
 enum tm_dtype {
   TM_F64, /* double */
@@ -72,7 +79,7 @@ typedef struct tm_c128 {
  *     i32 or u8.
  */
 typedef struct tm_arg {
-  union {
+  TM_UNNAMED union {
     void *p;
     double *f64;
     float *f32;
@@ -107,7 +114,7 @@ struct tm_call {
 
   /* Where a reduction adds up (see TM_RANGE below); else NULL. It holds what
      earlier items of the same block left there: add to it, do not set it. */
-  union {
+  TM_UNNAMED union {
     void *p;
     double *f64;
     int64_t *i64;
@@ -230,12 +237,26 @@ typedef struct tm_kernel_table {
 
 /*
  * A line of the table: the function, its signature, then what else there is
- * to say: .reduce = ..., .scratch = ..., .init = ..., .combine = ...
+ * to say: .reduce = ..., .scratch = ..., .init = ..., .combine = ... In C++
+ * these follow in this order without their names: TM_RANGE(norm,
+ * "const f64[#] x", "sum f64").
  */
-#define TM_RANGE(function, ...)                                                \
-  { #function, function, TM_KIND_RANGE, __VA_ARGS__ }
-#define TM_ITEM(function, ...)                                                 \
-  { #function, function, TM_KIND_ITEM, __VA_ARGS__ }
+#ifdef __cplusplus
+static inline tm_kernel
+tm_kernel_line(const char *name, tm_kernel_fn run, int kind,
+               const char *signature, const char *reduce = NULL,
+               size_t scratch = 0, void (*init)(void *, const tm_arg *) = NULL,
+               void (*combine)(void *, const void *, const tm_arg *) = NULL) {
+  return tm_kernel{name, run, kind, signature, reduce, scratch, init, combine};
+}
+#define TM_LINE(function, kind, ...)                                           \
+  tm_kernel_line(#function, function, kind, __VA_ARGS__)
+#else
+#define TM_LINE(function, of_kind, ...)                                        \
+  { .name = #function, .run = function, .kind = of_kind, __VA_ARGS__ }
+#endif
+#define TM_RANGE(function, ...) TM_LINE(function, TM_KIND_RANGE, __VA_ARGS__)
+#define TM_ITEM(function, ...) TM_LINE(function, TM_KIND_ITEM, __VA_ARGS__)
 
 /* The table: once in a library, with a line for each kernel. */
 #define TM_KERNELS(...)                                                        \

@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
   tm_runtime *rt;
   arguments a = {.count = argc, .list = argv, .status = EXIT_SUCCESS};
   tm_config_init(&config);
-  config.flags = TM_USE_SIGNALS | TM_USE_CONFIG;
+  config.flags = TM_USE_SIGNALS | TM_USE_CONFIG | TM_USE_STDERR;
   if (tm_runtime_new(&rt, &config, &e)) {
     fprintf(stderr, "tidemill: %s\n", e.text);
     return EXIT_FAILURE;

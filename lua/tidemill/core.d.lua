@@ -270,6 +270,14 @@ function Result:cancel() end
 ---@return integer count of jobs whose callbacks ran
 function tm.poll() end
 
+--- A file descriptor for event loops (luv, cqueues, a host's own): it is
+--- readable while jobs of this state have ended that `tm.poll()` has not seen.
+--- Watch it and call `tm.poll()` when it is readable; do not read or close it.
+--- From the first call on, every asynchronous job is told there, also one
+--- without callbacks: its result is then `ready()`.
+---@return integer fd
+function tm.fileno() end
+
 --- `error(e, 0)` as a function, for `error_callback`.
 ---@param e any
 function tm.raiser(e) end

@@ -18,6 +18,7 @@ local tm = {
   no_parallel = pool.no_parallel,
   parallel_enabled = pool.parallel_enabled,
   poll = result.poll,
+  fileno = core.fileno,
   load_kernels = kernel.load,
   compile = kernel.compile,
   kernel = kernel.find,

@@ -63,6 +63,24 @@ local function set_thread_variables(config)
   end
 end
 
+--- The settings of a host that reads no config: its own, and defaults.
+---@param keys tidemill.setting[]
+---@return table values, table origins
+local function of_host(keys)
+  local found, from = {}, {}
+  for _, setting in ipairs(keys) do
+    found[setting.name] = setting.default
+    from[setting.name] = "default"
+  end
+  for name, value in pairs(core.host_settings()) do
+    if name ~= "arena_size" then
+      if value ~= found[name] then from[name] = "host" end
+      found[name] = value
+    end
+  end
+  return found, from
+end
+
 --- Reads the config that goes with a script and puts it in force. Does
 --- nothing when that was done before.
 ---@param script? string path of the running script
@@ -71,20 +89,17 @@ function settings.start(script, options)
   if values then return end
   local config = require "tidemill.config"
   local found, from, notes
+  local before = { pin = "auto", log_level = "info", arena_size = "auto" }
   if core.embedded then
-    found, from, notes = {}, {}, {}
-    for _, setting in ipairs(config.keys) do
-      found[setting.name] = setting.default
-      from[setting.name] = "default"
-    end
-    found.threads = core.threads()
+    found, from = of_host(config.keys)
+    before, notes = found, {}
   else
     found, from, notes = config.load {
       script = script, env = options and options.env
     }
   end
   origins = from
-  enforce(found, { pin = "auto", log_level = "info", arena_size = "auto" })
+  enforce(found, before)
   set_thread_variables(config)
   for _, note in ipairs(notes) do core.log(note, "info") end
 end

@@ -41,7 +41,8 @@ static void send(board *b, int box, tm__key key) {
   tm__key fresh;
   memset(bytes, box, sizeof bytes);
   if (!tm__store_retain(store, key)) b->bad++;
-  const tm__content c = {bytes, sizeof bytes, &key, 1};
+  const tm__content c = {
+      .bytes = bytes, .len = sizeof bytes, .keys = &key, .nkeys = 1};
   if (tm__store_put(store, TM__OBJECT, 0, &c, &fresh, NULL)) b->bad++;
   tm__store_pass(store, &fresh, 1);
   fresh = atomic_exchange(&b->boxes[box], fresh);

@@ -34,7 +34,8 @@ typedef struct tm__state {
   tm_runtime *rt; /* a reference */
   uint64_t uid;
   tm__worker *worker; /* NULL in a script's state */
-  tm__inbox *inbox;
+  tm__inbox *inbox; /* NULL: none yet */
+  _Atomic int *stop; /* of a host's script: raised to end it; or NULL */
   lua_State *main;
   lua_State *volatile running; /* the coroutine that runs, for interrupts */
   uint64_t classes;            /* identities given so far */
@@ -61,6 +62,11 @@ tm__state *tm__state_find(lua_State *L);
 
 /* Makes the record of a fresh state. The record goes with the Lua state. */
 tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w);
+
+/* Where the state hears of jobs that ended; made when it is first asked for.
+   Without memory it raises, or answers NULL. */
+tm__inbox *tm__state_inbox(lua_State *L);
+tm__inbox *tm__state_inbox_of(tm__state *s);
 
 /* Pushes one of the state's tables. */
 void tm__state_table(lua_State *L, int which);

@@ -68,8 +68,9 @@ int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e) {
 
 static int guest_open(tm__worker *w, void **state, tm_error *e) {
   const tm__paths *paths = w->pool->guest_user;
-  lua_State *L = tm__worker_state(w, paths->path, paths->cpath);
-  if (!L) return tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+  tm_error why = {.text = ""};
+  lua_State *L = tm__worker_state(w, paths->path, paths->cpath, &why);
+  if (!L) return tm__fail(e, why.code, "%s", why.text);
   *state = L;
   if (!w->pool->initializer) return TM_OK;
   int status = tm__guest_initialize(w, L, e);

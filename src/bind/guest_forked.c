@@ -44,12 +44,12 @@ static int adopt(lua_State *L) {
 int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
   tm__state *s = script_of(w);
   lua_State *L = s->main;
-  s->inbox = tm__inbox_new(tm__arena_mem(w->pool->rt->arena));
+  s->inbox = NULL; /* the script's own */
   s->worker = w;
   s->uid = w->uid;
   s->context = 0;
   s->raised_at = 0;
-  if (!s->inbox || !lua_checkstack(L, 8))
+  if (!lua_checkstack(L, 8))
     return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
   lua_pushcfunction(L, adopt);
   lua_pushlightuserdata(L, s);

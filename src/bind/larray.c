@@ -70,7 +70,7 @@ const char *tm__array_push_type(lua_State *L, const tm__array *a) {
 
 /* dtype, rank, flags, five bytes of nothing, offset, extents. */
 enum { DTYPE, RANK, FLAGS, OFFSET = 8, SHAPE = 16 };
-enum { FLAG_READONLY = 1, FLAG_MAPPED = 2 };
+enum { FLAG_READONLY = 1, FLAG_MAPPED = 2, FLAG_WRAPPED = 4 };
 enum { MOST_BYTES = SHAPE + 8 * TM__RANK_MAX };
 
 const char *tm__array_describe(lua_State *L, int index, size_t *n) {
@@ -79,7 +79,8 @@ const char *tm__array_describe(lua_State *L, int index, size_t *n) {
   bytes[DTYPE] = (char)a->dtype;
   bytes[RANK] = (char)a->rank;
   bytes[FLAGS] =
-      (char)((a->readonly ? FLAG_READONLY : 0) | (a->mapped ? FLAG_MAPPED : 0));
+      (char)((a->readonly ? FLAG_READONLY : 0) | (a->mapped ? FLAG_MAPPED : 0) |
+             (a->wrapped ? FLAG_WRAPPED : 0));
   memcpy(bytes + OFFSET, &a->offset, 8);
   memcpy(bytes + SHAPE, a->shape, 8u * a->rank);
   *n = SHAPE + 8u * a->rank;
@@ -100,6 +101,7 @@ static void read_description(lua_State *L, tm__array *a,
   memcpy(shape, bytes + SHAPE, n - SHAPE);
   a->readonly = bytes[FLAGS] & FLAG_READONLY;
   a->mapped = bytes[FLAGS] & FLAG_MAPPED;
+  a->wrapped = bytes[FLAGS] & FLAG_WRAPPED;
   if (!tm__array_shape(a, bytes[DTYPE], bytes[RANK], shape)) malformed(L);
 }
 
@@ -124,6 +126,14 @@ static void open_map(lua_State *L, tm__arraybox *box) {
   place(L, &box->array, box->map->base, box->map->size);
 }
 
+static void place_wrapped(lua_State *L, tm__array *a, const tm__wrapped *w) {
+  if (!w->process) malformed(L);
+  if (w->process != tm__wrap_process())
+    luaL_error(L, "the array is memory of the host program, which other "
+                  "processes do not see (send a copy: a:copy())");
+  place(L, a, w->data, w->size);
+}
+
 void tm__array_receive(lua_State *L, uint64_t key, const unsigned char *bytes,
                        size_t n) {
   tm_error e;
@@ -140,7 +150,13 @@ void tm__array_receive(lua_State *L, uint64_t key, const unsigned char *bytes,
   if (tm__store_pin(store, key, &pin, &e)) tm__raise(L, &e);
   const unsigned char *memory = pin.bytes;
   size_t len = pin.len;
+  tm__wrapped w = {0};
+  if (box->array.wrapped && len == sizeof w) memcpy(&w, memory, sizeof w);
   tm__store_unpin(store, &pin);
+  if (box->array.wrapped) {
+    place_wrapped(L, &box->array, &w);
+    return;
+  }
   place(L, &box->array, memory, len);
   tm__array_hold(L, box, len);
 }

@@ -1,7 +1,6 @@
 #include "bind/ljob.h"
 
 #include <math.h>
-#include <sched.h>
 #include <string.h>
 
 #include "bind/error.h"
@@ -422,18 +421,27 @@ static int job_id(lua_State *L) {
    last call, earliest first; at most 100 */
 static int finished(lua_State *L) {
   tm__state *s = tm__state_get(L);
-  tm__job *job = tm__inbox_take(s->inbox);
+  tm__job *job = s->inbox ? tm__inbox_take(s->inbox) : NULL;
   int n = 0;
   if (!job) return 0;
   lua_newtable(L);
   while (job) {
     tm__job *next = job->next_done;
-    while (!tm__job_done(job)) sched_yield(); /* it is about to be */
     lua_pushlightuserdata(L, job);
     lua_rawseti(L, -2, ++n);
     tm__job_unref(job);
     job = next;
   }
+  return 1;
+}
+
+/* fileno() -> a descriptor that is readable while finished() has something;
+   jobs submitted from now on are all told there */
+static int fileno_of_inbox(lua_State *L) {
+  int fd;
+  tm_error e;
+  if (tm__inbox_event(tm__state_inbox(L), &fd, &e)) tm__raise(L, &e);
+  lua_pushinteger(L, fd);
   return 1;
 }
 
@@ -467,6 +475,7 @@ void tm__job_register(lua_State *L) {
                                        {"progress", job_progress},
                                        {"id", job_id},
                                        {"finished", finished},
+                                       {"fileno", fileno_of_inbox},
                                        {"new_error", new_error},
                                        {"function_name", function_name},
                                        {NULL, NULL}};

@@ -363,9 +363,11 @@ static int run_batch(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 2);
   if (make_batch(L, pool, &r, out, &e)) return tm__raise(L, &e);
-  if (notify) tm__inbox_expect(tm__state_get(L)->inbox, out->job);
+  tm__inbox *inbox = tm__state_get(L)->inbox;
+  if (notify || (inbox && tm__inbox_watched(inbox)))
+    tm__inbox_expect(tm__state_inbox(L), out->job);
   if (tm__pool_submit(pool, out->job, &e)) return tm__raise(L, &e);
-  if (notify && out->job->items.n == 0)
+  if (out->job->inbox && out->job->items.n == 0)
     tm__inbox_push(out->job->inbox, out->job);
   return 1;
 }

@@ -1,6 +1,7 @@
 #include "bind/llog.h"
 
 #include "bind/bind.h"
+#include "host/setting.h"
 
 static int check_level(lua_State *L, int index) {
   static const char *const names[] = {"error", "warning", "info",
@@ -34,7 +35,7 @@ static int log_level(lua_State *L) {
 static int log_open(lua_State *L) {
   tm_error e;
   tm__state *s = tm__state_get(L);
-  if (tm__log_open(&s->rt->log, luaL_optstring(L, 1, NULL), &e))
+  if (tm__setting_log_file(s->rt, luaL_optstring(L, 1, NULL), &e))
     return tm__raise(L, &e);
   return 0;
 }

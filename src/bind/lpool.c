@@ -23,16 +23,21 @@ bool tm__interrupted(lua_State *L) {
   return tm__interrupted_in(L, tm__state_get(L));
 }
 
-bool tm__interrupted_in(lua_State *L, const tm__state *s) {
-  if (s->worker) return false;
-  if (atomic_load(&s->rt->interrupted)) return true;
+static bool hooked(lua_State *L) {
   int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
   return (lua_gethookmask(L) & all) == all;
 }
 
+bool tm__interrupted_in(lua_State *L, const tm__state *s) {
+  if (s->worker) return false;
+  if (atomic_load(&s->rt->interrupted)) return true;
+  return (s->stop && atomic_load(s->stop)) || hooked(L);
+}
+
+/* The hook of an interrupt would raise once more; others stay. */
 void tm__interrupt_seen(lua_State *L) {
   atomic_store(&tm__state_get(L)->rt->interrupted, 0);
-  lua_sethook(L, NULL, 0, 0); /* or it would raise once more */
+  if (hooked(L)) lua_sethook(L, NULL, 0, 0);
 }
 
 /* ---- making ---- */
@@ -152,17 +157,38 @@ static tm__poolbox *push_box(lua_State *L, bool shared) {
   return box;
 }
 
+/* What is left of a pool once its runtime was closed meanwhile. */
+static void end_pool(tm__pool *pool) {
+  tm__pool_terminate(pool);
+  tm__pool_join(pool, NULL, NULL);
+  tm__pool_unref(pool);
+}
+
+/* A fake pool works in this state alone: nobody else may end it. */
+static int make_pool(tm__poolbox *box, tm_runtime *rt,
+                     const tm__pool_options *o, tm_error *e) {
+  tm__pool *pool;
+  int status = tm__pool_new(&pool, rt, o, e);
+  if (status) {
+    if (o->guest_user) o->guest->dispose(o->guest_user);
+    return status;
+  }
+  if (!o->kind->runs_in_caller)
+    status = tm__runtime_own(rt, &box->owned, pool, e);
+  if (status)
+    end_pool(pool);
+  else
+    box->pool = pool;
+  return status;
+}
+
 /* new_pool{kind=, workers=, ...} -> pool; the values were checked. */
 static int pool_new(lua_State *L) {
   tm_error e;
   luaL_checktype(L, 1, LUA_TTABLE);
   tm__poolbox *box = push_box(L, false);
   tm__pool_options o = read_options(L, 1);
-  int status = tm__pool_new(&box->pool, tm__state_get(L)->rt, &o, &e);
-  if (status) {
-    if (o.guest_user) o.guest->dispose(o.guest_user);
-    return tm__raise(L, &e);
-  }
+  if (make_pool(box, tm__state_get(L)->rt, &o, &e)) return tm__raise(L, &e);
   return 1;
 }
 
@@ -230,6 +256,7 @@ static int pool_gc(lua_State *L) {
   box->pool = NULL;
   if (!pool || box->pid != tm__pid()) return 0;
   if (!box->shared) {
+    tm__runtime_disown(pool->rt, &box->owned);
     tm__pool_terminate(pool);
     tm__pool_join(pool, NULL, NULL);
   }

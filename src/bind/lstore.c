@@ -5,6 +5,7 @@
 #include "bind/error.h"
 #include "bind/handle.h"
 #include "bind/unpack.h"
+#include "host/store.h"
 
 /*
  * What a state knows of the object of a key is a record {object, version}:
@@ -37,19 +38,25 @@ static int pack_object(lua_State *L) {
   return 0;
 }
 
-/* A value in the store is a byte that says whether it can be read, and the
-   message, or why not. */
+/* A value in the store is a byte that says what follows (host/store.h): the
+   message, a string as it is, or why it cannot be read. */
 typedef struct encoded {
   tm__packer *packer;
-  const char *fault; /* on the stack */
+  int form;
+  const char *text; /* on the stack; NULL of a message */
   size_t len;
 } encoded;
 
 /* Packs the value at index; leaves the packer on the stack. What cannot
    travel is kept for this state; the error is then the fault. */
 static encoded encode(lua_State *L, int index) {
-  encoded e = {0};
+  encoded e = {.form = TM__FORM_MESSAGE};
   e.packer = tm__packer_push(L, NULL);
+  if (lua_type(L, index) == LUA_TSTRING) {
+    e.form = TM__FORM_RAW;
+    e.text = lua_tolstring(L, index, &e.len);
+    return e;
+  }
   snprintf(e.packer->root, sizeof e.packer->root, "the object");
   int self = e.packer->self;
   lua_pushcfunction(L, pack_object);
@@ -67,7 +74,8 @@ static encoded encode(lua_State *L, int index) {
   else
     luaL_tolstring(L, -1, NULL);
   lua_replace(L, -2);
-  e.fault = lua_tolstring(L, -1, &e.len);
+  e.form = TM__FORM_FAULT;
+  e.text = lua_tolstring(L, -1, &e.len);
   return e;
 }
 
@@ -75,13 +83,13 @@ static encoded encode(lua_State *L, int index) {
    and the keys in it. */
 static tm__content content_of(encoded *e) {
   tm__buf *b = &e->packer->buf;
-  if (e->fault) {
+  if (e->text) {
     b->len = sizeof(tm__msg);
     unsigned char *at = tm__pack_take(e->packer, e->len);
-    memcpy(at, e->fault, e->len);
+    memcpy(at, e->text, e->len);
   }
   unsigned char *first = b->data + sizeof(tm__msg) - 1;
-  *first = e->fault != NULL; /* the last byte of a header not in use */
+  *first = (unsigned char)e->form; /* the last byte of a header not in use */
   return (tm__content){.bytes = first,
                        .len = b->len - sizeof(tm__msg) + 1,
                        .keys = e->packer->keys.list,
@@ -188,8 +196,10 @@ static int store_counted(lua_State *L) {
 static int unpack_object(lua_State *L) {
   const tm__pin *pin = lua_touserdata(L, 1);
   const unsigned char *at = pin->bytes + 1;
-  if (pin->bytes[0]) {
+  if (pin->bytes[0] != TM__FORM_MESSAGE)
     lua_pushlstring(L, (const char *)at, pin->len - 1);
+  if (pin->bytes[0] == TM__FORM_RAW) return 1;
+  if (pin->bytes[0] == TM__FORM_FAULT) {
     return luaL_error(L, "the stored object cannot be read here: %s",
                       lua_tostring(L, -1));
   }

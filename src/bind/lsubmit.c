@@ -253,7 +253,8 @@ static int submit(lua_State *L) {
                     : make_job(L, pool, &spec, &items, box, &e);
   if (status) return tm__raise(L, &e);
   box->job->owner = s->uid;
-  if (get_boolean(L, "notify")) tm__inbox_expect(s->inbox, box->job);
+  if (get_boolean(L, "notify") || (s->inbox && tm__inbox_watched(s->inbox)))
+    tm__inbox_expect(tm__state_inbox(L), box->job);
   lua_settop(L, SPEC + 1);
   lua_pushvalue(L, POOL);
   lua_setiuservalue(L, -2, 1);

@@ -15,8 +15,11 @@
 #include "bind/lstore.h"
 #include "bind/lsubmit.h"
 #include "bind/ltask.h"
+#include "bind/names.h"
 #include "bind/pack.h"
 #include "bind/unpack.h"
+#include "bind/value.h"
+#include "host/setting.h"
 
 /* ---- functions of the module itself ---- */
 
@@ -135,6 +138,20 @@ static int set_settings(lua_State *L) {
   return 0;
 }
 
+/* host_settings() -> those that the host has set, by name */
+static int host_settings(lua_State *L) {
+  tm_value v;
+  tm_error e;
+  tm_runtime *rt = tm__state_get(L)->rt;
+  lua_newtable(L);
+  for (int i = 0; tm__setting_name(i); i++) {
+    if (tm_setting_get(rt, tm__setting_name(i), &v, &e)) tm__raise(L, &e);
+    tm__value_push(L, v);
+    lua_setfield(L, -2, tm__setting_name(i));
+  }
+  return 1;
+}
+
 /* Stack: the message of the settings, held by the caller. */
 static int read_settings(lua_State *L) {
   const tm__msg *m = lua_touserdata(L, 1);
@@ -188,6 +205,7 @@ static void register_core(lua_State *L) {
                                        {"set_arena", set_arena},
                                        {"in_worker", in_worker},
                                        {"settings", get_settings},
+                                       {"host_settings", host_settings},
                                        {"pack", pack},
                                        {"unpack", unpack},
                                        {"set_settings", set_settings},
@@ -257,12 +275,16 @@ void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
 }
 
 static int preload(lua_State *L) {
-  tm__module_preload(L, lua_touserdata(L, 1), NULL);
+  tm_runtime *rt = lua_touserdata(L, 1);
+  tm__module_preload(L, rt, NULL);
+  if (rt->on_state) tm__names_host(L);
   return 0;
 }
 
 int tm_open(tm_runtime *rt, lua_State *L, tm_error *e) {
-  if (!rt || !L) return tm__fail(e, TM_EINVAL, "tm_open: a null argument");
+  int status = tm__host_open(rt, "tm_open", e);
+  if (status) return status;
+  if (!L) return tm__host_null(e, "tm_open");
   if (!lua_checkstack(L, 8))
     return tm__fail(e, TM_ENOMEM, "the Lua stack is full");
   if (tm__state_find(L))
@@ -297,7 +319,7 @@ static void make_runtime(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, box);
   tm_config_init(&c);
-  c.flags = TM_USE_SIGNALS | TM_USE_CONFIG;
+  c.flags = TM_USE_SIGNALS | TM_USE_CONFIG | TM_USE_STDERR;
   if (tm_runtime_new(box, &c, &e)) luaL_error(L, "%s", e.text);
   tm__module_preload(L, *box, NULL);
 }

@@ -44,7 +44,7 @@ static bool search(lua_State *L, const char *name, const char *field) {
 /* Pushes the source of a module, "@file", or true when it is not Lua's; or
    pushes nothing: a fresh state would not find the module. */
 static bool locate(lua_State *L, const char *name) {
-  if (tm__name_standard(name)) {
+  if (tm__name_standard(name) || tm__names_of_host(L, name, false)) {
     lua_pushboolean(L, 1);
     return true;
   }
@@ -136,7 +136,8 @@ static bool own_table(lua_State *L, int index, const module *m) {
 static bool own_function(lua_State *L, int index, const char *key,
                          const module *m) {
   enum author author = author_of(L, index, m);
-  if (strcmp(m->name, LUA_GNAME) == 0) return author == OWN && basic(key);
+  if (strcmp(m->name, LUA_GNAME) == 0)
+    return author == OWN && (basic(key) || tm__names_of_host(L, key, true));
   if (!m->standard) return author != SCRIPT;
   return author == OWN ||
          (author == OTHER && strncmp(m->name, "tidemill", 8) == 0);

@@ -11,8 +11,8 @@
  *     metatable, holds functions of the module (plain data travels by
  *     value, and so does a class that the script put there);
  *   - a userdata that it exports (io.stdout), also a light one.
- * Of the table of globals only the basic functions have names: the rest is
- * the script's.
+ * Of the table of globals only the basic functions, and C functions that the
+ * host has put there, have names: the rest is the script's.
  */
 #ifndef TM_BIND_NAMES_H
 #define TM_BIND_NAMES_H
@@ -31,6 +31,14 @@ static inline bool tm__name_likely(const tm__state *s, const void *object) {
   unsigned bit = tm__name_bit(object);
   return s->named[bit / 64] >> bit % 64 & 1;
 }
+
+/* Notes what the state has in modules and in global C functions as the host's:
+   its workers have the same (tm_config.on_state), so that it travels by name
+   though nothing could be required. */
+void tm__names_host(lua_State *L);
+
+/* Whether the host has a module, or with `global` a function, of this name. */
+bool tm__names_of_host(lua_State *L, const char *name, bool global);
 
 /* Pushes the name of the value at index, "module" or "module\0field", and
    answers true; or pushes nothing. */

@@ -77,8 +77,6 @@ tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w) {
   lua_setmetatable(L, -2);
   s->rt = tm__runtime_ref(rt);
   s->uid = w ? w->uid : tm__runtime_uid(rt);
-  s->inbox = tm__inbox_new(tm__arena_mem(rt->arena));
-  if (!s->inbox) luaL_error(L, "not enough memory");
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   s->main = lua_tothread(L, -1);
   lua_pop(L, 1);
@@ -88,6 +86,17 @@ tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w) {
   make_tables(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &record_key);
   return s;
+}
+
+tm__inbox *tm__state_inbox_of(tm__state *s) {
+  if (!s->inbox) s->inbox = tm__inbox_new(tm__arena_mem(s->rt->arena));
+  return s->inbox;
+}
+
+tm__inbox *tm__state_inbox(lua_State *L) {
+  tm__inbox *box = tm__state_inbox_of(tm__state_get(L));
+  if (!box) luaL_error(L, "not enough memory");
+  return box;
 }
 
 int tm__raise(lua_State *L, const tm_error *e) {

@@ -5,8 +5,19 @@
 
 #include "bind/items.h"
 #include "bind/module.h"
+#include "bind/names.h"
 #include "bind/slabs.h"
 #include "bind/unwind.h"
+
+void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size) {
+  const tm__mem *mem = user;
+  (void)old;
+  if (size == 0) {
+    tm__free(mem, ptr);
+    return NULL;
+  }
+  return tm__realloc(mem, ptr, size);
+}
 
 static int no_exit(lua_State *L) {
   return luaL_error(L, "os.exit was called in a worker");
@@ -70,6 +81,14 @@ void tm__worker_libraries(lua_State *L) {
   lua_pop(L, 1);
 }
 
+void tm__host_state(const tm_runtime *rt, lua_State *L) {
+  if (!rt->on_state) return;
+  lua_settop(L, 0);
+  rt->on_state(rt->on_state_user, L);
+  lua_settop(L, 0);
+  tm__names_host(L);
+}
+
 /* Fills the record and the libraries; its arguments are light userdata. */
 static int prepare(lua_State *L) {
   tm__worker *w = lua_touserdata(L, 1);
@@ -85,6 +104,7 @@ static int prepare(lua_State *L) {
   }
   set_path(L, "path", lua_touserdata(L, 2));
   set_path(L, "cpath", lua_touserdata(L, 3));
+  tm__host_state(w->pool->rt, L);
   return 0;
 }
 
@@ -110,15 +130,29 @@ void tm__worker_state_close(lua_State *L) {
   tm__free(mem, s);
 }
 
-lua_State *tm__worker_state(tm__worker *w, const char *path,
-                            const char *cpath) {
+/* Pops the error. */
+static void explain(lua_State *L, int status, tm_error *e) {
+  if (status == LUA_ERRMEM)
+    tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+  else
+    tm__fail(e, TM_ELUA, "a worker's Lua state cannot be made: %s",
+             lua_isstring(L, -1) ? lua_tostring(L, -1) : "(no message)");
+}
+
+lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath,
+                            tm_error *e) {
   lua_State *L = new_state(&w->pool->rt->mem);
-  if (!L) return NULL;
+  if (!L) {
+    tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
+    return NULL;
+  }
   lua_pushcfunction(L, prepare);
   lua_pushlightuserdata(L, w);
   lua_pushlightuserdata(L, (void *)(uintptr_t)path);
   lua_pushlightuserdata(L, (void *)(uintptr_t)cpath);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return L;
+  int status = lua_pcall(L, 3, 0, 0);
+  if (status == LUA_OK) return L;
+  explain(L, status, e);
   tm__worker_state_close(L);
   return NULL;
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/platform.h"
+#include "run/inbox.h"
 #include "run/pool.h"
 #include "run/process.h"
 #include "run/runs.h"
@@ -288,6 +289,15 @@ void tm__hub_tell(tm__hub *hub) {
   for (uint64_t i = begin(hub, tail); i < tail; i++) {
     tm__job *job = atomic_load(place(hub, i));
     if (job) tm__job_tell(job);
+  }
+}
+
+void tm__hub_tell_inboxes(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail);
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = atomic_load(place(hub, i));
+    if (job && job->inbox && atomic_load(&job->inbox->head))
+      tm__inbox_tell(job->inbox);
   }
 }
 

@@ -141,6 +141,9 @@ tm__job *tm__hub_first(tm__hub *hub);
 /* Wakes whoever waits for a job in the ring. The pool's lock is held. */
 void tm__hub_tell(tm__hub *hub);
 
+/* The same for those that have an inbox and are done. */
+void tm__hub_tell_inboxes(tm__hub *hub);
+
 /* Whether a seat holds a job. */
 bool tm__hub_holds(tm__hub *hub, tm__job *job);
 

@@ -1,5 +1,10 @@
 #include "run/inbox.h"
 
+#include <sched.h>
+
+#include "base/event.h"
+#include "run/process.h"
+
 /* The head of an inbox whose owner has ended: the same in every process. */
 static tm__job *shut(void) { return (tm__job *)(uintptr_t)1; }
 
@@ -8,6 +13,7 @@ tm__inbox *tm__inbox_new(const tm__mem *mem) {
   if (!box) return NULL;
   box->mem = mem;
   atomic_init(&box->refs, 1);
+  atomic_init(&box->event, -1);
   return box;
 }
 
@@ -18,7 +24,32 @@ tm__inbox *tm__inbox_ref(tm__inbox *box) {
 
 void tm__inbox_unref(tm__inbox *box) {
   if (!box || atomic_fetch_sub(&box->refs, 1) != 1) return;
+  tm__event_close(atomic_load(&box->event));
   tm__free(box->mem, box);
+}
+
+/* Descriptors are those of the script's process: another one asks it. */
+void tm__inbox_tell(tm__inbox *box) {
+  int fd = atomic_load(&box->event);
+  if (fd < 0) return;
+  if (tm__served)
+    tm__process_ring();
+  else
+    tm__event_set(fd);
+}
+
+int tm__inbox_event(tm__inbox *box, int *fd, tm_error *e) {
+  int none = -1;
+  *fd = atomic_load(&box->event);
+  if (*fd >= 0) return TM_OK;
+  int status = tm__event_open(fd, e);
+  if (status) return status;
+  if (!atomic_compare_exchange_strong(&box->event, &none, *fd)) {
+    tm__event_close(*fd);
+    *fd = none;
+  }
+  if (atomic_load(&box->head)) tm__inbox_tell(box);
+  return TM_OK;
 }
 
 void tm__inbox_expect(tm__inbox *box, tm__job *job) {
@@ -35,6 +66,7 @@ void tm__inbox_push(tm__inbox *box, tm__job *job) {
     }
     job->next_done = head;
   } while (!atomic_compare_exchange_weak(&box->head, &head, job));
+  tm__inbox_tell(box);
 }
 
 void tm__inbox_suspect(tm__inbox *box, tm__job *job) {
@@ -56,6 +88,15 @@ static tm__job *reverse(tm__job *job, tm__job *first) {
   return first;
 }
 
+/* Jobs are told before they are done: once they are, nobody is about to tell
+   of them any more. What came meanwhile is told again. */
+static void settle_event(tm__inbox *box) {
+  int fd = atomic_load(&box->event);
+  if (fd < 0) return;
+  tm__event_clear(fd);
+  if (atomic_load(&box->head)) tm__event_set(fd);
+}
+
 static tm__job *take_suspects(tm__inbox *box, tm__job *first) {
   tm__job *job = atomic_exchange(&box->suspects, NULL);
   for (; job; job = job->next_suspect) {
@@ -70,9 +111,14 @@ static tm__job *take_suspects(tm__inbox *box, tm__job *first) {
 /* Suspects are asked for first: what their workers pushed is there then. */
 tm__job *tm__inbox_take(tm__inbox *box) {
   bool suspects = atomic_load(&box->suspects) != NULL;
-  if (!suspects && !atomic_load(&box->head)) return NULL;
-  tm__job *jobs = reverse(atomic_exchange(&box->head, NULL), NULL);
-  return suspects ? take_suspects(box, jobs) : jobs;
+  tm__job *first = NULL;
+  if (atomic_load(&box->head))
+    first = reverse(atomic_exchange(&box->head, NULL), NULL);
+  if (suspects) first = take_suspects(box, first);
+  for (tm__job *job = first; job; job = job->next_done)
+    while (!tm__job_done(job)) sched_yield();
+  settle_event(box);
+  return first;
 }
 
 void tm__inbox_close(tm__inbox *box) {

@@ -135,6 +135,7 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
   pthread_mutex_unlock(&pool->roster);
   if (pool->hub) {
     if (!pool->kind->forks) tm__pool_refill(pool);
+    tm__pool_tell_inboxes(pool);
     tm__pool_sweep(pool);
     if ((pool->head || pool->retired) && now + TICK_NS < next)
       next = now + TICK_NS;
@@ -180,7 +181,6 @@ int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e) {
 }
 
 void tm__monitor_child(tm__monitor *m) {
-  if (m->news >= 0) close(m->news);
   *m = (tm__monitor){.news = -1, .mem = m->mem};
   pthread_mutex_init(&m->lock, NULL);
 }

@@ -36,7 +36,8 @@ int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e);
 /* Ends the thread. No pool is watched any more. */
 void tm__monitor_term(tm__monitor *m);
 
-/* In a forked child: a monitor that watches nothing and does not run yet. */
+/* In a forked child: a monitor that watches nothing and does not run yet. The
+   parent's `news` stays open: it is how the child rings (process.h). */
 void tm__monitor_child(tm__monitor *m);
 
 /* Watches a pool from now on: its processes. */

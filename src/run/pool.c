@@ -278,6 +278,12 @@ void tm__pool_tell(tm__pool *pool) {
   pthread_mutex_unlock(&pool->lock);
 }
 
+void tm__pool_tell_inboxes(tm__pool *pool) {
+  pthread_mutex_lock(&pool->lock);
+  tm__hub_tell_inboxes(pool->hub);
+  pthread_mutex_unlock(&pool->lock);
+}
+
 void tm__pool_sweep(tm__pool *pool) {
   tm__job *job;
   if (!pool->hub) return;

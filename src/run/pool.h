@@ -120,6 +120,9 @@ void tm__pool_refill(tm__pool *pool);
 
 bool tm__pool_wants_refill(tm__pool *pool);
 
+/* In the monitor: tells event loops of jobs that worker processes ended. */
+void tm__pool_tell_inboxes(tm__pool *pool);
+
 /* Wakes whoever waits for jobs of a pool of processes, to look again. */
 void tm__pool_tell(tm__pool *pool);
 

@@ -33,8 +33,16 @@ enum tm__exit {
    kernel was not asked to see to that. */
 #define TM__ORPHAN_NS 1000000000u
 
+/* In a worker process: the descriptor by which the parent's monitor is woken,
+   or -1. */
+extern int tm__doorbell;
+
 /* In a worker process: ends it when the parent is gone. */
 void tm__process_check_parent(void);
+
+/* In a worker process: has the script's event loop told that there are jobs
+   to take. */
+void tm__process_ring(void);
 
 /* Gets the seat of a worker that is to be started ready, and gives it up when
    that fails. */

@@ -2,17 +2,34 @@
 
 #include <string.h>
 
+#include "run/config.h"
+#include "run/worker.h"
+
 const char *tm_version(void) { return TM_VERSION; }
 
-void tm_config_init(tm_config *c) { *c = (tm_config){0}; }
+int tm_abi(void) { return TM_ABI; }
 
-static int check(const tm_config *c, tm_error *e) {
-  if (c->threads < 0)
-    return tm__fail(e, TM_EINVAL, "threads must be 0 or more (got %d)",
-                    c->threads);
-  if (c->flags & ~(TM_USE_SIGNALS | TM_USE_CONFIG))
-    return tm__fail(e, TM_EINVAL, "unknown flags 0x%x", c->flags);
-  return TM_OK;
+/* The log of a host that wants none. */
+static void drop_line(void *user, int level, const char *line) {
+  (void)user;
+  (void)level;
+  (void)line;
+}
+
+static char *copy_text(const tm__mem *mem, const char *text) {
+  size_t n = strlen(text) + 1;
+  char *copy = tm__alloc(mem, n);
+  return copy ? memcpy(copy, text, n) : NULL;
+}
+
+static void release(tm_runtime *rt) {
+  tm__mem mem = rt->mem;
+  tm__kernels_term(&rt->kernels);
+  pthread_mutex_destroy(&rt->lock);
+  tm__maps_term(&rt->maps);
+  tm__free(&mem, rt->command);
+  tm__free(&mem, rt->log_file);
+  tm__free(&mem, rt);
 }
 
 /* Recursive: a shared pool is made under it, and forks its workers. */
@@ -31,6 +48,10 @@ static tm_runtime *allocate(const tm_config *c) {
   if (!rt) return NULL;
   rt->mem = mem;
   rt->flags = c->flags;
+  rt->on_state = c->on_state;
+  rt->on_state_user = c->on_state_user;
+  atomic_init(&rt->start_method, c->start_method);
+  atomic_init(&rt->closed, false);
   atomic_init(&rt->refs, 1);
   atomic_init(&rt->awake, 1);
   atomic_init(&rt->pin, TM__PIN_AUTO);
@@ -38,10 +59,13 @@ static tm_runtime *allocate(const tm_config *c) {
   tm__mask_get(&rt->mask);
   tm__kernels_init(&rt->kernels, &rt->mem);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
-  atomic_init(&rt->processes, rt->cpus.usable);
+  atomic_init(&rt->processes, c->processes ? c->processes : rt->cpus.usable);
   init_lock(rt);
   tm__maps_init(&rt->maps, &rt->mem);
-  return rt;
+  if (c->command) rt->command = copy_text(&rt->mem, c->command);
+  if (rt->command || !c->command) return rt;
+  release(rt);
+  return NULL;
 }
 
 static bool make_numbers(tm_runtime *rt) {
@@ -49,21 +73,13 @@ static bool make_numbers(tm_runtime *rt) {
   return rt->numbers != NULL;
 }
 
-static void release(tm_runtime *rt) {
-  tm__mem mem = rt->mem;
-  tm__kernels_term(&rt->kernels);
-  pthread_mutex_destroy(&rt->lock);
-  tm__maps_term(&rt->maps);
-  tm__free(&mem, rt);
-}
-
 int tm_runtime_new(tm_runtime **out, const tm_config *given, tm_error *e) {
-  tm_config defaults;
-  tm_config_init(&defaults);
-  const tm_config *c = given ? given : &defaults;
+  tm_config config, *c = &config;
+  if (!out) return tm__fail(e, TM_EINVAL, "tm_runtime_new: a null argument");
   *out = NULL;
-  int status = check(c, e);
+  int status = tm__config_read(c, given, e);
   if (status) return status;
+  if (!c->log && !(c->flags & TM_USE_STDERR)) c->log = drop_line;
   tm_runtime *rt = allocate(c);
   if (!rt) return tm__fail(e, TM_ENOMEM, "not enough memory for a runtime");
   status = tm__log_init(&rt->log, &rt->mem, c->log, c->log_user, e);
@@ -117,27 +133,71 @@ static void retire(tm_runtime *rt, int kind) {
   rt->retired = pool;
 }
 
+/* The host's own pools too: their handles are told, and left without. */
+static void retire_owned(tm_runtime *rt) {
+  while (rt->owned) {
+    tm__owned *o = rt->owned;
+    rt->owned = o->next;
+    o->listed = false;
+    atomic_store(&o->stopped, TM__FAIL_CANCELLED);
+    o->pool->retired_next = rt->retired;
+    rt->retired = tm__pool_ref(o->pool);
+  }
+}
+
 static tm__pool *take_retired(tm_runtime *rt) {
   pthread_mutex_lock(&rt->lock);
-  rt->closed = true;
+  atomic_store(&rt->closed, true);
   for (int i = 0; i < TM__SHARED_COUNT; i++) retire(rt, i);
+  retire_owned(rt);
   tm__pool *pool = rt->retired;
   rt->retired = NULL;
   pthread_mutex_unlock(&rt->lock);
   return pool;
 }
 
-void tm_runtime_free(tm_runtime *rt) {
-  if (!rt) return;
-  tm__pool *pool = take_retired(rt);
-  while (pool) {
-    tm__pool *next = pool->retired_next;
-    tm__pool_terminate(pool);
-    tm__pool_join(pool, NULL, NULL);
-    tm__pool_unref(pool);
-    pool = next;
+static void close_pools(tm_runtime *rt) {
+  tm__pool *first = take_retired(rt);
+  for (tm__pool *p = first; p; p = p->retired_next) tm__pool_terminate(p);
+  while (first) {
+    tm__pool *next = first->retired_next;
+    tm__pool_join(first, NULL, NULL);
+    tm__pool_unref(first);
+    first = next;
   }
+}
+
+static bool on_worker(const tm_runtime *rt) {
+  const tm__worker *self = tm__worker_self();
+  return self && self->pool->rt == rt;
+}
+
+int tm_runtime_close(tm_runtime *rt, tm_error *e) {
+  if (!rt) return tm__fail(e, TM_EINVAL, "tm_runtime_close: a null argument");
+  if (on_worker(rt))
+    return tm__fail(e, TM_ETHREAD,
+                    "a worker cannot close the runtime that it works for");
+  close_pools(rt);
+  return TM_OK;
+}
+
+static void *free_elsewhere(void *rt) {
+  close_pools(rt);
+  tm__inbox *box = atomic_load(&((tm_runtime *)rt)->inbox);
+  if (box) tm__inbox_close(box);
   tm__runtime_unref(rt);
+  return NULL;
+}
+
+/* A worker cannot await its own end. Where there is no thread to do it, the
+   runtime stays. */
+void tm_runtime_free(tm_runtime *rt) {
+  pthread_t thread;
+  if (!rt) return;
+  if (!on_worker(rt))
+    free_elsewhere(rt);
+  else if (pthread_create(&thread, NULL, free_elsewhere, rt) == 0)
+    pthread_detach(thread);
 }
 
 tm_runtime *tm__runtime_ref(tm_runtime *rt) {
@@ -149,6 +209,7 @@ void tm__runtime_unref(tm_runtime *rt) {
   if (atomic_fetch_sub(&rt->refs, 1) != 1) return;
   tm__monitor_term(&rt->monitor);
   tm__msg_unref(rt->settings, &rt->mem, rt->store);
+  tm__inbox_unref(atomic_load(&rt->inbox));
   tm__store_free(rt->store);
   tm__arena_free(rt->arena);
   tm__log_term(&rt->log);
@@ -156,21 +217,32 @@ void tm__runtime_unref(tm_runtime *rt) {
 }
 
 int tm_interrupt(tm_runtime *rt, int request) {
-  return atomic_exchange(&rt->interrupted, request != 0);
+  return rt ? atomic_exchange(&rt->interrupted, request != 0) : 0;
 }
 
 int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel, tm_error *e) {
   if (!rt || !kernel)
     return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
+  if (atomic_load(&rt->closed))
+    return tm__fail(e, TM_ECLOSED, "tm_kernel_register: the runtime is closed");
   return tm__kernels_add(&rt->kernels, kernel, e);
+}
+
+/* Whether the arena has more than what the runtime itself puts there. */
+static bool in_use(const tm_runtime *rt) {
+  enum { OWN = 2 }; /* the store's root, the numbers */
+  tm__arena_stats stats;
+  tm__arena_stat(rt->arena, &stats);
+  return tm__store_count(rt->store) || stats.blocks > OWN;
 }
 
 int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
   tm__arena *arena;
   tm__store *store;
-  if (tm__store_count(rt->store))
+  if (in_use(rt))
     return tm__fail(e, TM_EINVAL,
-                    "arena_size can be set only before anything is stored");
+                    "arena_size can be set only before anything is stored or "
+                    "run");
   int status = tm__arena_new(&arena, &rt->mem, size, e);
   if (status) return status;
   status = tm__store_new(&store, &rt->mem, arena, e);
@@ -188,6 +260,16 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
   atomic_store(&rt->numbers->uid, before.uid);
   atomic_store(&rt->numbers->job, before.job);
   return TM_OK;
+}
+
+tm__inbox *tm__runtime_inbox(tm_runtime *rt) {
+  tm__inbox *none = NULL, *box = atomic_load(&rt->inbox);
+  if (box) return box;
+  box = tm__inbox_new(tm__arena_mem(rt->arena));
+  if (!box || atomic_compare_exchange_strong(&rt->inbox, &none, box))
+    return box;
+  tm__inbox_unref(box);
+  return none;
 }
 
 uint64_t tm__runtime_uid(tm_runtime *rt) {
@@ -235,7 +317,7 @@ int tm__runtime_shared(tm_runtime *rt, int kind,
   int status = TM_OK;
   pthread_mutex_lock(&rt->lock);
   tm__pool *pool = rt->shared[kind];
-  if (rt->closed) {
+  if (atomic_load(&rt->closed)) {
     tm__msg_unref(options->initializer, &rt->mem, rt->store);
     status = tm__fail(e, TM_ECLOSED, "the runtime is closed");
   } else if (!pool || tm__pool_state_of(pool) != TM__OPEN) {
@@ -248,4 +330,29 @@ int tm__runtime_shared(tm_runtime *rt, int kind,
   *out = status ? NULL : tm__pool_ref(pool);
   pthread_mutex_unlock(&rt->lock);
   return status;
+}
+
+int tm__runtime_own(tm_runtime *rt, tm__owned *o, tm__pool *pool, tm_error *e) {
+  pthread_mutex_lock(&rt->lock);
+  bool closed = atomic_load(&rt->closed);
+  o->pool = pool;
+  atomic_init(&o->stopped, 0);
+  o->listed = !closed;
+  if (!closed) {
+    o->next = rt->owned;
+    rt->owned = o;
+  }
+  pthread_mutex_unlock(&rt->lock);
+  return closed ? tm__fail(e, TM_ECLOSED, "the runtime is closed") : TM_OK;
+}
+
+void tm__runtime_disown(tm_runtime *rt, tm__owned *o) {
+  pthread_mutex_lock(&rt->lock);
+  if (o->listed) {
+    tm__owned **at = &rt->owned;
+    while (*at != o) at = &(*at)->next;
+    *at = o->next;
+    o->listed = false;
+  }
+  pthread_mutex_unlock(&rt->lock);
 }

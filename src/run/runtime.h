@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/platform.h"
+#include "run/inbox.h"
 #include "run/kernel.h"
 #include "run/monitor.h"
 #include "run/pool.h"
@@ -24,8 +25,13 @@ typedef struct tm__numbers {
   _Atomic uint64_t job;
 } tm__numbers;
 
-/* How worker processes are started. */
-enum tm__start { TM__START_AUTO, TM__START_FORK, TM__START_SPAWN };
+/* A pool of the host's own: it ends with the runtime, if not before. */
+typedef struct tm__owned {
+  struct tm__owned *next;   /* in the runtime; its lock */
+  bool listed;              /* its lock */
+  tm__pool *pool;           /* a reference of the owner's */
+  _Atomic uint32_t stopped; /* 0, or the enum tm__kind that says why */
+} tm__owned;
 
 struct tm_runtime {
   _Atomic uint32_t refs;
@@ -36,13 +42,17 @@ struct tm_runtime {
   tm__maps maps; /* of files, for arrays */
   tm__monitor monitor;
   tm__kernels kernels;
+  _Atomic(tm__inbox *) inbox; /* of the host's own jobs; NULL: none yet */
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */
   unsigned flags;
+  tm_state_fn on_state; /* the host's; NULL: none */
+  void *on_state_user;
+  char *command;            /* of spawned workers; NULL: as PATH finds it */
+  _Atomic int start_method; /* enum tm_start_method */
   _Atomic int threads;      /* workers of the shared thread pool */
-  _Atomic int processes;    /* of the shared process pool */
-  _Atomic int start_method; /* enum tm__start */
-  _Atomic int pin;     /* enum tm__pin_policy */
+  _Atomic int processes;    /* and of a pool of processes */
+  _Atomic int pin;          /* enum tm__pin_policy */
 
   /* Threads of ours, and script threads, that are not asleep. More than
      CPUs: nobody spins. */
@@ -50,15 +60,21 @@ struct tm_runtime {
   tm__numbers *numbers;
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
+  _Atomic bool closed;  /* by the host: no more pools; written under lock */
   pthread_mutex_t lock; /* guards what follows */
-  bool closed;          /* by the host: no more shared pools */
-  tm__msg *settings;    /* the config in force, encoded; NULL: defaults */
+  tm__owned *owned;
+  char *log_file;    /* its path; NULL: none */
+  tm__msg *settings; /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
 };
 
 tm_runtime *tm__runtime_ref(tm_runtime *rt);
 void tm__runtime_unref(tm_runtime *rt);
+
+/* The inbox of the host's own jobs, made by the first call; NULL without
+   memory. */
+tm__inbox *tm__runtime_inbox(tm_runtime *rt);
 
 /* A number that no other state of this runtime has or had; no other job. */
 uint64_t tm__runtime_uid(tm_runtime *rt);
@@ -80,6 +96,11 @@ static inline bool tm__runtime_may_spin(tm_runtime *rt) {
 }
 
 #define TM__SPIN_NS 40000u /* about what a wake-up costs */
+
+/* Notes a pool of the host's own, until disown. TM_ECLOSED: it is the caller's
+   to end. */
+int tm__runtime_own(tm_runtime *rt, tm__owned *o, tm__pool *pool, tm_error *e);
+void tm__runtime_disown(tm_runtime *rt, tm__owned *o);
 
 /* Makes a new arena of `size` bytes in the place of the present one, which
    nothing may be stored in yet: TM_EINVAL. */

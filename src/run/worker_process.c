@@ -47,6 +47,8 @@ void tm__process_started(tm__worker *w, int32_t pid) {
 
 /* ---- the child ---- */
 
+int tm__doorbell = -1;
+
 static int32_t parent_pid;
 static bool orphans_itself; /* nobody tells it when its parent dies */
 
@@ -82,6 +84,12 @@ static void set_streams(void) {
   setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 }
 
+void tm__process_ring(void) {
+  uint64_t one = 1;
+  if (tm__doorbell >= 0 && write(tm__doorbell, &one, sizeof one) < 0)
+    return; /* it rings already */
+}
+
 _Noreturn void tm__process_live(tm__worker *w, int32_t parent) {
   char name[32];
   (void)parent;
@@ -110,6 +118,7 @@ static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__served = pool;
   tm__served_seat = w->seat;
   atomic_store(&w->seat->pid, tm__pid());
+  tm__doorbell = pool->rt->monitor.news;
   tm__runtime_child(pool->rt, pool, w->seat->ledger);
   pthread_mutex_init(&w->lock, NULL);
   tm__process_live(w, parent);

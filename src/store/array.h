@@ -3,9 +3,9 @@
  *
  * An array is a description (element type, shape, where the first element
  * is) of memory that it does not own: the value of a store entry of kind
- * TM__BUFFER, or a mapped file (maps.h). Whoever keeps an array holds a
- * count on the entry `key`; entries of that kind are never updated, so that
- * `data` stays where it is for as long as the count is held.
+ * TM__BUFFER, a mapped file (maps.h), or the host's (wrap.h). Whoever keeps an
+ * array holds a count on the entry `key`; entries of that kind are never
+ * updated, so that `data` stays where it is for as long as the count is held.
  *
  * The elements are contiguous, the last index fastest (C order). Indices
  * here are from 0. Several threads may read and write the elements at once,
@@ -44,7 +44,8 @@ typedef struct tm__array {
   uint64_t shape[TM__RANK_MAX];
   uint8_t dtype, rank;
   bool readonly;
-  bool mapped; /* the entry's value is a tm__mapped (maps.h) */
+  bool mapped;  /* the entry's value is a tm__mapped (maps.h) */
+  bool wrapped; /* the entry's value is a tm__wrapped (wrap.h) */
 } tm__array;
 
 /* "f64" ..., and back; -1 when there is no such type. */

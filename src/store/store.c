@@ -44,6 +44,7 @@ static tm__value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
   v->version = 1;
   v->len = c->len;
   v->nkeys = c->nkeys;
+  v->wrap = (uint64_t)(uintptr_t)c->wrap;
   if (c->bytes && c->len)
     memcpy(v + 1, c->bytes, c->len);
   else if (size < TM__ARENA_LARGE)
@@ -58,6 +59,20 @@ static tm__value *make_value(tm__store *s, const tm__content *c, tm_error *e) {
 static _Thread_local tm__value *dying;
 static _Thread_local bool burying;
 
+/* In another process than its own the address means nothing. The host's
+   function may let go of other arrays, of other stores too: they are freed
+   there and then. */
+static void end_wrap(tm__value *v) {
+  const tm__wrapped *w = (const void *)(v + 1);
+  if (w->process != tm__wrap_process()) return;
+  tm__value *rest = dying;
+  dying = NULL;
+  burying = false;
+  tm__wrap_end((tm__wrap *)(uintptr_t)v->wrap);
+  burying = true;
+  dying = rest;
+}
+
 static void free_value(tm__store *s, tm__value *v) {
   v->slot = (uint64_t)(uintptr_t)dying;
   dying = v;
@@ -68,6 +83,7 @@ static void free_value(tm__store *s, tm__value *v) {
     dying = (tm__value *)(uintptr_t)v->slot;
     for (uint64_t i = 0; i < v->nkeys; i++)
       tm__store_release_passed(s, keys_of(v)[i]);
+    if (v->wrap) end_wrap(v);
     tm__arena_release(s->arena, v);
   }
   burying = false;

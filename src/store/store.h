@@ -18,6 +18,7 @@
 #define TM_STORE_STORE_H
 
 #include "store/ledger.h"
+#include "store/wrap.h"
 
 typedef struct tm__store tm__store;
 typedef uint64_t tm__key; /* 0 is no key */
@@ -64,6 +65,7 @@ typedef struct tm__content {
   size_t len;
   const tm__key *keys;
   size_t nkeys;
+  tm__wrap *wrap; /* ends with the value, once the call has succeeded */
 } tm__content;
 
 /* As tm__store_add and tm__store_update. */

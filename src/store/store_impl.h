@@ -41,6 +41,7 @@ typedef struct tm__value {
   uint64_t len;
   uint64_t slot; /* offset of the slot */
   uint64_t nkeys;
+  uint64_t wrap; /* address of a tm__wrap, in its own process; or 0 */
 } tm__value;
 
 #define TM__CURRENT ((int64_t)1 << 48)

@@ -1,0 +1,454 @@
+/*
+ * test_host_script.c: scripts, values, arrays and the store from C
+ */
+#include "host.h"
+
+static tm_runtime *rt;
+
+static tm_script *new_script(unsigned flags) {
+  tm_script *s = NULL;
+  WELL(tm_script_new(&s, rt, flags, &err));
+  return s;
+}
+
+#define RUN(s, code) tm_script_run_string(s, code, NULL, NULL, 0, &err)
+
+/* ---- values ---- */
+
+static bool is_string(tm_value v, const char *text, size_t len) {
+  return v.type == TM_STRING && v.as.string.len == len &&
+         memcmp(v.as.string.text, text, len) == 0 &&
+         v.as.string.text[len] == '\0';
+}
+
+static void test_values_there_and_back(void) {
+  tm_script *s = new_script(0);
+  tm_value args[] = {tm_nil(),         tm_boolean(7),  tm_integer(INT64_MIN),
+                     tm_number(-0.5),  tm_string("x"), tm_bytes("a\0b", 3),
+                     tm_bytes(NULL, 0)};
+  WELL(tm_script_run_string(s, "return ...", NULL, args, 7, &err));
+  CHECK(tm_script_results(s) == 7);
+  CHECK(tm_script_result(s, 0).type == TM_NIL);
+  CHECK(tm_script_result(s, 1).as.boolean == 1);
+  CHECK(tm_script_result(s, 2).as.integer == INT64_MIN);
+  CHECK(tm_script_result(s, 3).as.number == -0.5);
+  CHECK(is_string(tm_script_result(s, 4), "x", 1));
+  CHECK(is_string(tm_script_result(s, 5), "a\0b", 3));
+  CHECK(is_string(tm_script_result(s, 6), "", 0));
+  CHECK(tm_script_result(s, 7).type == TM_NIL);
+  CHECK(tm_script_result(s, -1).type == TM_NIL);
+  WELL(RUN(s, "return {}, print, io.stdout"));
+  CHECK(tm_script_result(s, 0).type == TM_OTHER);
+  CHECK(strcmp(tm_script_result(s, 1).as.string.text, "function") == 0);
+  CHECK(strcmp(tm_script_result(s, 2).as.string.text, "userdata") == 0);
+  tm_script_free(s);
+}
+
+static void test_calls_and_globals(void) {
+  tm_value v, two[] = {tm_integer(40), tm_integer(2)};
+  tm_script *s = new_script(0);
+  WELL(RUN(s, "model = {a = {}}; function model.add(x, y) return x + y end"));
+  WELL(tm_script_call(s, "model.add", two, 2, &err));
+  CHECK(tm_script_result(s, 0).as.integer == 42);
+  WELL(tm_script_set(s, "model.a.b", tm_string("deep"), &err));
+  WELL(tm_script_get(s, "model.a.b", &v, &err));
+  CHECK(is_string(v, "deep", 4));
+  CHECK(tm_script_result(s, 0).as.integer == 42); /* not a run */
+  WELL(tm_script_get(s, "nothing", &v, &err));
+  CHECK(v.type == TM_NIL);
+  FAILS(tm_script_get(s, "no.such", &v, &err), TM_ELUA, "'no' is a nil value");
+  FAILS(tm_script_set(s, "no.such.thing", v, &err), TM_ELUA, "nil value");
+  FAILS(tm_script_call(s, "nothing", NULL, 0, &err), TM_ELUA,
+        "no function 'nothing'");
+  tm_script_free(s);
+}
+
+static void test_errors(void) {
+  size_t n;
+  tm_script *s = new_script(0);
+  FAILS(RUN(s, "local function f() error('oh') end f()"), TM_ELUA,
+        "host:1: oh\nstack traceback:");
+  CHECK(strcmp(tm_script_error(s, &n), err.text) == 0 && n == strlen(err.text));
+  FAILS(RUN(s, "error(('x'):rep(5000))"), TM_ELUA, "xxx");
+  CHECK(strlen(tm_script_error(s, &n)) == n && n > 5000);
+  CHECK(strlen(err.text) == sizeof err.text - 1);
+  FAILS(RUN(s, "return ("), TM_ELUA, "host:1: unexpected symbol");
+  FAILS(RUN(s, "error()"), TM_ELUA, "nil");
+  FAILS(RUN(s, "error({})"), TM_ELUA, "table value");
+  FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ELUA,
+        "no such file.lua");
+  CHECK(tm_script_results(s) == 0);
+  WELL(RUN(s, "return 1"));
+  CHECK(tm_script_error(s, &n)[0] == '\0' && n == 0);
+  tm_script_free(s);
+}
+
+static void test_files(void) {
+  char path[] = "/tmp/tidemill_host_XXXXXX";
+  tm_value arg = tm_integer(20);
+  tm_script *s = new_script(0);
+  int fd = mkstemp(path);
+  const char *code = "#!/usr/bin/lua\nlocal n = ...\nreturn n + 1, 'file'\n";
+  CHECK(write(fd, code, strlen(code)) == (ssize_t)strlen(code));
+  close(fd);
+  WELL(tm_script_run_file(s, path, &arg, 1, &err));
+  CHECK(tm_script_result(s, 0).as.integer == 21);
+  unlink(path);
+  tm_script_free(s);
+}
+
+/* ---- functions of the host ---- */
+
+static int twice(void *user, const tm_value *args, int nargs, tm_value *results,
+                 int most, tm_error *e) {
+  int *calls = user;
+  ++*calls;
+  CHECK(most >= 2);
+  if (nargs < 1 || args[0].type == TM_OTHER) {
+    snprintf(e->text, sizeof e->text, "something is wanted");
+    return TM_EINVAL;
+  }
+  results[0] = results[1] = args[0];
+  return 2;
+}
+
+static int reenter(void *user, const tm_value *args, int nargs,
+                   tm_value *results, int most, tm_error *e) {
+  (void)args;
+  (void)nargs;
+  (void)most;
+  results[0] = tm_integer(tm_script_run_string(user, "", NULL, NULL, 0, e));
+  return 1;
+}
+
+static int bad_count(void *user, const tm_value *args, int nargs,
+                     tm_value *results, int most, tm_error *e) {
+  (void)user;
+  (void)args;
+  (void)nargs;
+  (void)results;
+  (void)e;
+  return most + 1;
+}
+
+static void test_host_functions(void) {
+  int calls = 0;
+  int64_t n = 3;
+  tm_array *a;
+  tm_script *s = new_script(0);
+  WELL(tm_array_new(&a, rt, TM_I32, 1, &n, &err));
+  WELL(RUN(s, "host = {}"));
+  WELL(tm_script_set_function(s, "host.twice", twice, &calls, &err));
+  WELL(tm_script_set_function(s, "reenter", reenter, s, &err));
+  WELL(tm_script_set_function(s, "bad", bad_count, NULL, &err));
+  WELL(tm_script_set(s, "a", tm_array_value(a), &err));
+  WELL(RUN(s, "local x, y = host.twice('z'); return x .. y, host.twice(a)"));
+  CHECK(is_string(tm_script_result(s, 0), "zz", 2) && calls == 2);
+  CHECK(tm_array_data(tm_script_result(s, 2).as.array) == tm_array_data(a));
+  FAILS(RUN(s, "host.twice()"), TM_ELUA, "host:1: something is wanted");
+  WELL(RUN(s, "return reenter()"));
+  CHECK(tm_script_result(s, 0).as.integer == TM_EBUSY);
+  FAILS(RUN(s, "bad()"), TM_ELUA, "17 results");
+  tm_array_release(a);
+  tm_script_free(s);
+}
+
+/* ---- arrays ---- */
+
+typedef struct owner {
+  _Atomic int released;
+  void *data;
+} owner;
+
+static void release(void *user, void *data) {
+  owner *o = user;
+  CHECK(data == o->data);
+  atomic_fetch_add(&o->released, 1);
+}
+
+static void test_arrays(void) {
+  int64_t shape[] = {2, 3};
+  tm_array *a;
+  tm_script *s = new_script(0);
+  WELL(tm_array_new(&a, rt, TM_F64, 2, shape, &err));
+  CHECK(tm_array_rank(a) == 2 && tm_array_dtype(a) == TM_F64);
+  CHECK(tm_array_shape(a)[1] == 3 && tm_array_size(a) == 6);
+  CHECK(tm_array_bytes(a) == 48 && !tm_array_readonly(a));
+  tm_value arg = tm_array_value(a);
+  WELL(tm_script_run_string(s,
+                            "require 'tidemill'\n"
+                            "local a = ...; a[2][3] = 6.5; row = a[2]\n"
+                            "return row, require 'tidemill'.array{1, 2}",
+                            NULL, &arg, 1, &err));
+  CHECK(((double *)tm_array_data(a))[5] == 6.5);
+  tm_array *row = tm_array_retain(tm_script_result(s, 0).as.array);
+  CHECK(tm_array_data(row) == (double *)tm_array_data(a) + 3);
+  CHECK(tm_array_size(tm_script_result(s, 1).as.array) == 2);
+  tm_array_release(a);
+  tm_script_free(s);
+  CHECK(((double *)tm_array_data(row))[2] == 6.5); /* keeps the memory */
+  tm_array_release(row);
+}
+
+/* Scripts and worker threads see the host's memory in place; the host is told
+   once when nobody does any more. */
+static void test_wrap(void) {
+  static double mine[4];
+  owner o = {.data = mine};
+  int64_t n = 4;
+  tm_array *a, *b;
+  tm_script *s = new_script(0);
+  WELL(tm_array_wrap(&a, rt, mine, TM_F64, 1, &n, 0, release, &o, &err));
+  CHECK(tm_array_data(a) == mine);
+  WELL(tm_script_set(s, "a", tm_array_value(a), &err));
+  WELL(RUN(s, "local tm = require 'tidemill'\n"
+              "tm.thread_pool():map(function(i) a[i] = i * i end, "
+              "{1, 2, 3, 4})\n"
+              "return a:view(3, 4), a:copy()"));
+  CHECK(mine[0] == 1 && mine[3] == 16);
+  b = tm_array_retain(tm_script_result(s, 0).as.array);
+  CHECK(tm_array_data(b) == mine + 2);
+  CHECK(tm_array_data(tm_script_result(s, 1).as.array) != mine);
+  tm_array_release(a);
+  WELL(RUN(s, "a = nil; collectgarbage()\n"
+              "local pool = require 'tidemill'.thread_pool()\n"
+              "pool:close() pool:join()"));
+  tm_script_free(s);
+  CHECK(o.released == 0);
+  tm_array_release(b);
+  CHECK(o.released == 1);
+}
+
+static void test_wrap_readonly(void) {
+  static const double table[2] = {1, 2};
+  int64_t n = 2;
+  double sum;
+  tm_array *a;
+  tm_script *s = new_script(0);
+  tm_pool *pool = new_pool(rt, TM_POOL_FAKE);
+  WELL(tm_array_wrap(&a, rt, (void *)(uintptr_t)table, TM_F64, 1, &n,
+                     TM_ARRAY_READONLY, NULL, NULL, &err));
+  tm_value args[] = {tm_array_value(a), tm_array_value(a), tm_number(1)};
+  CHECK(tm_array_readonly(a));
+  FAILS(tm_script_run_string(s, "local a = ...; a[1] = 0", NULL, args, 1, &err),
+        TM_ELUA, "read-only");
+  WELL(tm_pool_run(pool, "total", 2, args, 1, &sum, sizeof sum, NULL, &err));
+  FAILS(tm_pool_run(pool, "axpy", 2, args, 3, NULL, 0, NULL, &err), TM_EINVAL,
+        "read-only");
+  tm_array_release(a);
+  tm_pool_free(pool);
+  tm_script_free(s);
+}
+
+static void release_other(void *user, void *data) {
+  (void)data;
+  tm_array_release(user);
+}
+
+/* The host lets go of an array of another runtime when it is told. */
+static void test_wrap_of_wrap(void) {
+  static double mine[1];
+  owner o = {.data = mine};
+  int64_t n = 1;
+  tm_array *outer, *inner;
+  tm_runtime *other = new_runtime(NULL);
+  WELL(tm_array_wrap(&inner, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
+  WELL(tm_array_wrap(&outer, rt, mine, TM_F64, 1, &n, 0, release_other, inner,
+                     &err));
+  tm_array_release(outer);
+  CHECK(o.released == 1 && tm_store_count(other) == 0);
+  tm_runtime_free(other);
+}
+
+/* An array that outlives its runtime tells when it goes. */
+static void test_wrap_outlives(void) {
+  static double mine[1];
+  owner o = {.data = mine};
+  int64_t n = 1;
+  tm_array *a;
+  tm_runtime *other = new_runtime(NULL);
+  WELL(tm_array_wrap(&a, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
+  tm_script *s = new_script(0);
+  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_ELUA,
+        "another runtime");
+  tm_script_free(s);
+  tm_runtime_free(other);
+  CHECK(o.released == 0 && tm_array_data(a) == mine);
+  tm_array_release(a);
+  CHECK(o.released == 1);
+}
+
+/* ---- the store ---- */
+
+static void test_store(void) {
+  char bytes[16];
+  size_t n;
+  tm_key key, made;
+  tm_script *s = new_script(0);
+  WELL(tm_store_put(&key, rt, "a\0bc", 4, &err));
+  WELL(tm_store_get(rt, key, NULL, 0, &n, &err));
+  CHECK(n == 4);
+  FAILS(tm_store_get(rt, key, bytes, 3, &n, &err), TM_EINVAL, "4 bytes");
+  WELL(tm_store_get(rt, key, bytes, sizeof bytes, &n, &err));
+  CHECK(n == 4 && memcmp(bytes, "a\0bc", 4) == 0);
+  tm_value arg = tm_key_value(key);
+  WELL(tm_script_run_string(
+      s,
+      "local tm, key = require 'tidemill', ...\n"
+      "local pool = tm.thread_pool()\n"
+      "local seen = pool:apply(function(k) return tm.glob_read(k) end, {key})\n"
+      "tm.glob_update(key, 'from Lua')\n"
+      "return seen, key, tm.glob_store('mine'), tm.glob_store{}",
+      NULL, &arg, 1, &err));
+  CHECK(is_string(tm_script_result(s, 0), "a\0bc", 4));
+  CHECK(tm_script_result(s, 1).as.key == key);
+  WELL(tm_store_get(rt, key, bytes, sizeof bytes, &n, &err));
+  CHECK(n == 8 && memcmp(bytes, "from Lua", 8) == 0);
+  made = tm_script_result(s, 2).as.key;
+  WELL(tm_store_get(rt, made, bytes, sizeof bytes, &n, &err));
+  CHECK(n == 4 && memcmp(bytes, "mine", 4) == 0);
+  FAILS(tm_store_get(rt, tm_script_result(s, 3).as.key, bytes, 1, &n, &err),
+        TM_EINVAL, "only Lua can read it");
+  WELL(tm_store_update(rt, key, "", 0, &err));
+  WELL(tm_script_run_string(s, "return require'tidemill'.glob_read(...)", NULL,
+                            &arg, 1, &err));
+  CHECK(is_string(tm_script_result(s, 0), "", 0));
+  WELL(tm_store_remove(rt, key, &err));
+  FAILS(tm_store_remove(rt, key, &err), TM_ENOKEY, "was removed");
+  FAILS(tm_store_get(rt, key, bytes, 1, &n, &err), TM_ENOKEY, "was removed");
+  FAILS(tm_store_update(rt, 12345, "", 0, &err), TM_ENOKEY, "never was");
+  FAILS(tm_script_set(s, "k", arg, &err), TM_ELUA, "key was removed");
+  tm_script_free(s);
+}
+
+static void test_counter(void) {
+  tm_key key;
+  int64_t value;
+  tm_script *s = new_script(0);
+  WELL(tm_counter_new(&key, rt, &err));
+  WELL(tm_counter_add(rt, key, 5, &value, &err));
+  CHECK(value == 5);
+  tm_value arg = tm_key_value(key);
+  WELL(tm_script_run_string(
+      s,
+      "local tm, c = require 'tidemill', ...\n"
+      "tm.thread_pool():map(function(i) c:increment(i) end, {1, 2, 3})\n"
+      "return c:value()",
+      NULL, &arg, 1, &err));
+  CHECK(tm_script_result(s, 0).as.integer == 11);
+  WELL(tm_counter_add(rt, key, 0, &value, &err));
+  CHECK(value == 11);
+  FAILS(tm_store_get(rt, key, NULL, 0, NULL, &err), TM_EINVAL, "an object");
+  WELL(tm_store_remove(rt, key, &err));
+  FAILS(tm_counter_add(rt, key, 1, NULL, &err), TM_ENOKEY, "was removed");
+  tm_script_free(s);
+}
+
+/* ---- callbacks and stopping ---- */
+
+static void test_callbacks(void) {
+  int count = 0;
+  tm_value v;
+  tm_script *s = new_script(0);
+  WELL(tm_script_poll(s, &count, &err));
+  CHECK(count == 0);
+  int fd = tm_script_fd(s);
+  CHECK(fd >= 0 && fd == tm_script_fd(s) && !readable(fd, 0));
+  WELL(RUN(s, "local tm = require 'tidemill'\n"
+              "tm.thread_pool():apply_async(function() return 7 end, {}, "
+              "{callback = function(x) got = x end})\n"
+              "assert(tm.fileno())"));
+  CHECK(readable(fd, -1));
+  WELL(tm_script_poll(s, &count, &err));
+  CHECK(count == 1 && !readable(fd, 0));
+  WELL(tm_script_get(s, "got", &v, &err));
+  CHECK(v.as.integer == 7);
+  WELL(RUN(s, "r = require'tidemill'.thread_pool():apply_async("
+              "function() end)"));
+  CHECK(readable(fd, -1)); /* one without a callback is told too */
+  WELL(tm_script_poll(s, NULL, &err));
+  WELL(RUN(s, "return r:ready()"));
+  CHECK(tm_script_result(s, 0).as.boolean == 1);
+  tm_script_free(s);
+}
+
+static int begun(void *user, const tm_value *args, int nargs, tm_value *results,
+                 int most, tm_error *e) {
+  (void)args;
+  (void)nargs;
+  (void)results;
+  (void)most;
+  (void)e;
+  atomic_store((_Atomic int *)user, 1);
+  return 0;
+}
+
+typedef struct runner {
+  tm_script *script;
+  const char *code;
+  _Atomic int begun;
+  int status;
+  char text[500];
+} runner;
+
+static void *run_script(void *user) {
+  runner *r = user;
+  tm_error e;
+  r->status = tm_script_run_string(r->script, r->code, NULL, NULL, 0, &e);
+  snprintf(r->text, sizeof r->text, "%s", e.text);
+  return NULL;
+}
+
+static void stop(const char *code, const char *text) {
+  pthread_t thread;
+  runner r = {.script = new_script(TM_SCRIPT_STOPPABLE), .code = code};
+  WELL(tm_script_set_function(r.script, "begun", begun, &r.begun, &err));
+  pthread_create(&thread, NULL, run_script, &r);
+  while (!atomic_load(&r.begun)) usleep(100);
+  FAILS(tm_script_run_string(r.script, "", NULL, NULL, 0, &err), TM_EBUSY,
+        "in use");
+  CHECK(tm_script_fd(r.script) == TM_EBUSY);
+  CHECK(tm_script_stop(r.script) == TM_OK);
+  pthread_join(thread, NULL);
+  if (!CHECK(r.status == TM_ELUA && strstr(r.text, text)))
+    fprintf(stderr, "%s\n", r.text);
+  WELL(RUN(r.script, "return 1")); /* and goes on */
+  tm_script_free(r.script);
+}
+
+static void test_stop(void) {
+  stop("begun() while true do end", "stopped");
+  stop("begun() while true do pcall(error) end", "stopped");
+  stop("begun() coroutine.wrap(function() while true do end end)()", "stopped");
+  stop("local tm = require 'tidemill' begun()\n"
+       "tm.Pool{kind='thread', workers=1}:map(function() "
+       "for i = 1, 1e6 do end end, tm.range(1, 100000))",
+       "interrupted");
+  tm_script *s = new_script(0);
+  CHECK(tm_script_stop(s) == TM_EINVAL && tm_script_stop(NULL) == TM_EINVAL);
+  tm_script_free(s);
+}
+
+int main(void) {
+  heap h = {0};
+  rt = new_runtime(&h);
+  if (!CHECK(rt)) return check_done();
+  register_kernels(rt);
+  test_values_there_and_back();
+  test_calls_and_globals();
+  test_errors();
+  test_files();
+  test_host_functions();
+  test_arrays();
+  test_wrap();
+  test_wrap_readonly();
+  test_wrap_outlives();
+  test_wrap_of_wrap();
+  test_store();
+  test_counter();
+  test_callbacks();
+  test_stop();
+  tm_runtime_free(rt);
+  CHECK(h.live == 0);
+  return check_done();
+}
