@@ -151,12 +151,28 @@ end
 
 -- ---- methods -------------------------------------------------------------
 
+--- What apply without options asks for.
+local PLAIN <const> = { spread = true, all = true }
+
+--- The values of a call that went well; else the long way tells what is wrong.
+local function finish(job, ok, ...)
+  result.run_callbacks()
+  if ok then return ... end
+  return result.new(job, {}, true):get()
+end
+
 --- Calls f(table.unpack(args)) in a worker and returns all that it returns.
 ---@param f function|tidemill.task
 ---@param args? table arguments, up to its n
 ---@param opts? table|integer
 ---@return any ...
 function methods:apply(f, args, opts)
+  if opts == nil and type(f) == "function" and type(args) == "table" and
+     args.n == nil and core.takes_jobs(self) then
+    local job = core.submit(self, f, { args }, 1, PLAIN)
+    core.wait(job, result.SLICE)
+    return finish(job, core.values(job))
+  end
   return (start_apply(self, "apply", f, args, opts)):get()
 end
 

@@ -32,6 +32,8 @@ local faults = {}
 --- Seconds that a wait sleeps before it looks for callbacks and progress.
 local SLICE <const> = 0.1
 
+result.SLICE = SLICE
+
 --- Seconds to wait for items to unwind after the user interrupted.
 local PATIENCE <const> = 2
 

@@ -204,6 +204,24 @@ static int job_results(lua_State *L) {
   return 2;
 }
 
+/* values(job) -> true and all that the one call returned; or nothing, when it
+   is not done, was given up or failed: then ask for the results. */
+static int job_values(lua_State *L) {
+  tm__job *job = tm__job_check(L, 1)->job;
+  if (!tm__job_done(job) || atomic_load(&job->failed) ||
+      atomic_load(&job->cancelled) || job->user)
+    return 0;
+  const tm__msg *m = tm__job_results(job, 0);
+  tm__record r;
+  if (!m) return 0;
+  const unsigned char *at = tm__msg_bytes(m), *end = at + m->len;
+  if (!tm__record_read(&at, end, &r) || r.tag != TM__REC_OK) return 0;
+  lua_pushboolean(L, 1);
+  int n = tm__unpack(L, &at, at + r.len, TM__UNPACK_PLAIN, 0);
+  tm__job_empty(job);
+  return n + 1;
+}
+
 /* ---- waiting ---- */
 
 static bool is_done(tm__job *job, void *argument) {
@@ -466,6 +484,7 @@ static int function_name(lua_State *L) {
 void tm__job_register(lua_State *L) {
   static const luaL_Reg functions[] = {{"wait", job_wait},
                                        {"results", job_results},
+                                       {"values", job_values},
                                        {"take", job_take},
                                        {"room", job_room},
                                        {"finish", job_finish},

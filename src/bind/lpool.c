@@ -301,6 +301,16 @@ static int pool_eq(lua_State *L) {
   return 1;
 }
 
+/* takes_jobs(pool) -> whether it is a pool that is open, and not a fake one;
+   of any value */
+static int pool_takes_jobs(lua_State *L) {
+  const tm__poolbox *box = luaL_testudata(L, 1, pool_type);
+  lua_pushboolean(L, box && box->pool && box->pid == tm__pid() &&
+                         !box->pool->kind->runs_in_caller &&
+                         tm__pool_state_of(box->pool) == TM__OPEN);
+  return 1;
+}
+
 /* is_fake(pool): whether it runs in the caller */
 static int pool_is_fake(lua_State *L) {
   lua_pushboolean(L, tm__pool_check(L, 1)->pool->kind->runs_in_caller);
@@ -317,7 +327,7 @@ void tm__pool_register(lua_State *L) {
       {"new_pool", pool_new},    {"shared_pool", pool_shared},
       {"close", pool_close},     {"terminate", pool_terminate},
       {"join", pool_join},       {"pool_state", pool_state},
-      {"is_fake", pool_is_fake}, {"shared_process_pool", pool_shared_process},
+      {"is_fake", pool_is_fake}, {"takes_jobs", pool_takes_jobs}, {"shared_process_pool", pool_shared_process},
       {NULL, NULL}};
   luaL_newmetatable(L, pool_type);
   luaL_setfuncs(L, meta, 0);
