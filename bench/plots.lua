@@ -104,7 +104,7 @@ local function burn(steps)
   return x
 end
 
--- ---- items ------------------------------------------------------------------
+-- ---- items ---------------------------------------------------------------
 
 local function series_of(name, xs, f, style)
   local points = {}
@@ -129,7 +129,7 @@ local function items()
     ylabel = "time", yunit = plot.SECONDS, series = list })
 end
 
--- ---- the cost of an item ------------------------------------------------------
+-- ---- the cost of an item ---------------------------------------------------
 
 local STEPS = { 0, 10, 30, 100, 300, 1000, 3000, 10000, 100000, 1000000 }
 
@@ -181,7 +181,7 @@ local function costs()
     function(cost) return math.max(2, 0.05 // cost | 0) end, "cost_long")
 end
 
--- ---- workers ------------------------------------------------------------------
+-- ---- workers ---------------------------------------------------------------
 
 local WORKERS = { 1, 2, 3, 4, 6, 8, 12, 16 }
 
@@ -222,7 +222,7 @@ local function workers()
     yunit = plot.SECONDS, series = list })
 end
 
--- ---- payload ------------------------------------------------------------------
+-- ---- payload ---------------------------------------------------------------
 
 local function sizes()
   local list = {}
@@ -253,8 +253,8 @@ local function payload()
   list[#list + 1] = multiprocessing "payload"
   plot.write(folder .. "/payload.svg", {
     title = "Time of one call with a payload",
-    xlabel = "size of the payload", ylabel = "time", xunit = plot.BYTES, yunit = plot.SECONDS,
-    series = list })
+    xlabel = "size of the payload", ylabel = "time", xunit = plot.BYTES,
+    yunit = plot.SECONDS, series = list })
 end
 
 assert(os.execute("mkdir -p " .. shell.quote(folder)))
