@@ -142,11 +142,15 @@ static inline void late_measure(measure_late *l, void (*region)(void)) {
   int n = measure_quick() ? 150 : MOST;
   l->steps = measure_steps(late_work / LATE_ITEMS);
   for (int i = 0; i < 10; i++) region();
+  double began = measure_clock();
+  clock_t used = clock();
   for (int i = 0; i < n; i++) {
     late_sleep(l);
     region();
     late_note(l, &wakes[i], &excesses[i]);
   }
+  double cpu = (double)(clock() - used) / CLOCKS_PER_SEC - n * late_work;
+  measure_say("burn", cpu / (measure_clock() - began) * 100);
   measure_say("wake50", measure_quantile(wakes, n, 0.5));
   measure_say("wake99", measure_quantile(wakes, n, 0.99));
   measure_say("excess50", measure_quantile(excesses, n, 0.5));

@@ -14,12 +14,16 @@ kernels.prepare(1, items)
 local count = math.tointeger(items[1])
 for _ = 1, 10 do pool:run(kernels.work, count) end
 
+local WORK <const> = 0.4e-3 -- of a region, seconds
+local began, used = tm.clock(), os.clock()
 for i = 1, n do
   kernels.nap(1)
   pool:run(kernels.work, count)
   kernels.note(1, times)
   wakes[i], excesses[i] = times[1], times[2]
 end
+measure.say("burn",
+  (os.clock() - used - n * WORK) / (tm.clock() - began) * 100)
 for name, list in pairs { wake = wakes, excess = excesses } do
   table.sort(list)
   measure.say(name .. "50", stats.quantile(list, 0.5))
@@ -27,6 +31,6 @@ for name, list in pairs { wake = wakes, excess = excesses } do
 end
 
 -- CPU time of all threads while the script sleeps.
-local began, used = tm.clock(), os.clock()
+began, used = tm.clock(), os.clock()
 for _ = 1, measure.size(500, 200) do kernels.nap(1) end
 measure.say("idle", (os.clock() - used) / (tm.clock() - began) * 100)
