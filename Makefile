@@ -168,7 +168,7 @@ tsan: ## the tests under the thread sanitizer
 # Debian's own Python knows the modules that Debian packages.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 WORKERS ?= $(shell nproc)
-BENCH = LUA_PATH='bench/?.lua;;' PYTHONPATH=bench/support \
+BENCH = LUA_PATH="bench/?.lua;$${LUA_PATH:-;}" PYTHONPATH=bench/support \
         BENCH_PYTHON='$(PYTHON)' BENCH_LUA='$(LUA)' BENCH_QUICK='$(QUICK)' \
         BENCH_WORKERS='$(WORKERS)' TIDEMILL_THREADS='$(WORKERS)' \
         TIDEMILL_PROCESSES='$(WORKERS)'

@@ -16,19 +16,19 @@ local tm = require "tidemill"
 local folder = arg[1]
 local PYTHON = os.getenv "BENCH_PYTHON" or "python3"
 
---- Where a pool begins to win for good: the value crosses 1, between points
---- that are straight in logarithms; nil when it does not stay below.
+--- Where a pool begins to win: the value falls below 1, and is there at the
+--- next point too. Between points it is straight in logarithms; nil when it
+--- does not.
 local function crossing(points)
-  for i = #points, 1, -1 do
-    local x1, y1 = points[i][1], points[i][2]
-    if y1 > 1 then
-      local after = points[i + 1]
-      if not after then return nil end
-      local part = math.log(y1) / (math.log(y1) - math.log(after[2]))
-      return x1 * (after[1] / x1) ^ part
+  for i = 1, #points do
+    local x, y = points[i][1], points[i][2]
+    local before, after = points[i - 1], points[i + 1]
+    if y < 1 and (not after or after[2] < 1) then
+      if not before then return x end
+      local part = math.log(before[2]) / (math.log(before[2]) - math.log(y))
+      return before[1] * (x / before[1]) ^ part
     end
   end
-  return points[1] and points[1][1]
 end
 
 local function seconds(value)
@@ -84,7 +84,7 @@ local function timed(...)
       table.insert(lists[i], tm.clock() - began)
     end
     local count = #lists[1]
-  until count >= 101 or count >= 3 and tm.clock() > start + limit
+  until count >= 101 or count >= 5 and tm.clock() > start + limit
   for i, list in ipairs(lists) do lists[i] = stats.median(list) end
   return table.unpack(lists)
 end
@@ -112,15 +112,24 @@ local function series_of(name, xs, f, style)
   return { name = name, points = points, style = style }
 end
 
+-- The numbers 1 to n.
+local function numbers(n)
+  local list = {}
+  for i = 1, n do list[i] = i end
+  return list
+end
+
 local function items()
   local counts = { 1, 10, 100, 1000, 10000, 100000, 1000000 }
   local list = { series_of("plain loop", counts, function(n)
-    return timed(function() plain_loop(add_one, tm.range(n)) end)
+    local given = numbers(n)
+    return timed(function() plain_loop(add_one, given) end)
   end) }
   for i, each in ipairs(pools()) do
     local pool <close> = open(each.kind)
     list[#list + 1] = series_of(each.name, counts, function(n)
-      return timed(function() pool:map(add_one, tm.range(n)) end)
+      local given = numbers(n)
+      return timed(function() pool:map(add_one, given) end)
     end, i + 1)
   end
   list[#list + 1] = multiprocessing "items"
