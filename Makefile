@@ -168,6 +168,7 @@ tsan: ## the tests under the thread sanitizer
 # Debian's own Python knows the modules that Debian packages.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 WORKERS ?= $(shell nproc)
+TIDEMILL ?= $(COMMAND)
 BENCH = LUA_PATH="bench/?.lua;$${LUA_PATH:-;}" PYTHONPATH=bench/support \
         BENCH_PYTHON='$(PYTHON)' BENCH_LUA='$(LUA)' BENCH_QUICK='$(QUICK)' \
         BENCH_WORKERS='$(WORKERS)' TIDEMILL_THREADS='$(WORKERS)' \
@@ -175,22 +176,22 @@ BENCH = LUA_PATH="bench/?.lua;$${LUA_PATH:-;}" PYTHONPATH=bench/support \
 NEW ?= $(BUILD)/bench/results.lua
 
 bench: all ## beside others of the kind; ROWS="region map" QUICK=1
-	@$(BENCH) $(LUA) bench/run.lua $(COMMAND) $(BUILD) $(ROWS)
+	@$(BENCH) $(LUA) bench/run.lua $(TIDEMILL) $(BUILD) $(ROWS)
 
 bench-compare: ## two runs: OLD=file, NEW=file or the last
 	@$(BENCH) $(LUA) bench/compare.lua '$(OLD)' '$(NEW)'
 
 bench-counts: all ## instructions of single-threaded paths (valgrind)
-	@$(BENCH) $(LUA) bench/counts.lua $(COMMAND) $(BUILD)
+	@$(BENCH) $(LUA) bench/counts.lua $(TIDEMILL) $(BUILD)
 
 bench-plots: all ## how cost grows, as SVG in build/bench/plots
-	@$(BENCH) $(COMMAND) bench/plots.lua $(BUILD)/bench/plots
+	@$(BENCH) $(TIDEMILL) bench/plots.lua $(BUILD)/bench/plots
 
 bench-programs: all ## whole programs: plain loop and each kind of pool
-	@$(BENCH) $(COMMAND) bench/programs/run.lua $(PROGRAMS)
+	@$(BENCH) $(TIDEMILL) bench/programs/run.lua $(PROGRAMS)
 
 bench-loads: all ## unusual loads, and what queued items and workers take
-	@$(BENCH) $(LUA) bench/loads.lua $(COMMAND) $(LOADS)
+	@$(BENCH) $(LUA) bench/loads.lua $(TIDEMILL) $(LOADS)
 
 bench-core: $(BUILD)/bench/core/region ## regions beside libgomp, without Lua
 	@$<

@@ -35,6 +35,9 @@ local function print_change(row, measure, old, new)
 end
 
 local function main(old_path, new_path)
+  if not old_path or old_path == "" then
+    error("which results to compare with? OLD=file", 0)
+  end
   local old, new = results.load(old_path), results.load(new_path)
   print(("old: %s, %s, load %s"):format(old.when, old.machine.processor,
     old.machine.load))
