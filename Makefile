@@ -53,7 +53,8 @@ CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c)
 BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h
-C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
+C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch] \
+             bench/*/*.[ch] bench/rows/*/*.c)
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
 CORE_OBJECTS := $(CORE:src/%.c=$(BUILD)/obj/%.o)

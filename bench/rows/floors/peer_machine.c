@@ -19,7 +19,7 @@ static void clocks(int n) {
 static void pin(int n) {
   cpu_set_t one;
   CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+  for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
     if (CPU_ISSET(cpu, &mask) && n-- == 0) {
       CPU_SET(cpu, &one);
       sched_setaffinity(0, sizeof one, &one);

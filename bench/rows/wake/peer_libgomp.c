@@ -7,8 +7,7 @@ static int workers;
 
 static void region(void) {
 #pragma omp parallel for num_threads(workers)
-  for (int i = 0; i < LATE_ITEMS; i++)
-    late_item(&late, omp_get_thread_num());
+  for (int i = 0; i < LATE_ITEMS; i++) late_item(&late, omp_get_thread_num());
 }
 
 int main(void) {
