@@ -53,8 +53,8 @@ CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c src/host/*.c)
 BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h
-C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
-BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch] \
+             bench/*/*.[ch] bench/rows/*/*.c)
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
 CORE_OBJECTS := $(CORE:src/%.c=$(BUILD)/obj/%.o)
@@ -68,8 +68,8 @@ MODULE := $(BUILD)/tidemill.so
 all: $(COMMAND) $(ARCHIVE) $(SHARED) $(MODULE) ## the command, the libraries
 
 help: ## this list
-	@awk -F '## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); \
-	  printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F '## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); \
+	  printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 # ---- building ----------------------------------------------------------
 
@@ -164,16 +164,43 @@ tsan: ## the tests under the thread sanitizer
 	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
 	  BUILD=$(BUILD)/tsan SANITIZE=thread TESTS='$(TESTS)'
 
-# Programs that measure the core beside libgomp, which comes with the compiler.
-$(BUILD)/bench/%: bench/%.c $(ARCHIVE) $(BUILD)/flags
-	@echo "  CC    $<"
+# ---- measuring ---------------------------------------------------------
+
+# Debian's own Python knows the modules that Debian packages.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+WORKERS ?= $(shell nproc)
+TIDEMILL ?= $(COMMAND)
+BENCH = LUA_PATH="bench/?.lua;$${LUA_PATH:-;}" PYTHONPATH=bench/support \
+        BENCH_PYTHON='$(PYTHON)' BENCH_LUA='$(LUA)' BENCH_QUICK='$(QUICK)' \
+        BENCH_WORKERS='$(WORKERS)' TIDEMILL_THREADS='$(WORKERS)' \
+        TIDEMILL_PROCESSES='$(WORKERS)'
+NEW ?= $(BUILD)/bench/results.lua
+
+bench: all ## beside others of the kind; ROWS="region map" QUICK=1
+	@$(BENCH) $(LUA) bench/run.lua $(TIDEMILL) $(BUILD) $(ROWS)
+
+bench-compare: ## two runs: OLD=file, NEW=file or the last
+	@$(BENCH) $(LUA) bench/compare.lua '$(OLD)' '$(NEW)'
+
+bench-counts: all ## instructions of single-threaded paths (valgrind)
+	@$(BENCH) $(LUA) bench/counts.lua $(TIDEMILL) $(BUILD)
+
+bench-plots: all ## how cost grows, as SVG in build/bench/plots
+	@$(BENCH) $(TIDEMILL) bench/plots.lua $(BUILD)/bench/plots
+
+bench-programs: all ## whole programs: plain loop and each kind of pool
+	@$(BENCH) $(TIDEMILL) bench/programs/run.lua $(PROGRAMS)
+
+bench-loads: all ## unusual loads, and what queued items and workers take
+	@$(BENCH) $(LUA) bench/loads.lua $(TIDEMILL) $(LOADS)
+
+bench-core: $(BUILD)/bench/core/region ## regions beside libgomp, without Lua
+	@$<
+
+# This one looks inside.
+$(BUILD)/bench/core/%: bench/core/%.c $(ARCHIVE) $(BUILD)/flags
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) -fopenmp -MF $@.d -o $@ $< $(ARCHIVE) $(LUA_LIBS) -lm
-
-bench: all $(BENCHES) ## measure against others of the kind, as far as installed
-	@for f in $(BENCHES); do echo "# $$f"; $$f || exit 1; done
-	@for f in bench/*.lua; do \
-	  echo "# $$f"; $(COMMAND) $$f || exit 1; done
 
 # ---- looking after it --------------------------------------------------
 
@@ -247,5 +274,6 @@ uninstall: ## what install put there
 	-rmdir $(DESTDIR)$(DATADIR)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps demo test check asan tsan bench lint warnings format \
-        docs clean install module install-module uninstall FORCE
+.PHONY: all help deps demo test check asan tsan bench bench-compare \
+        bench-counts bench-plots bench-programs bench-loads bench-core lint \
+        warnings format docs clean install module install-module uninstall FORCE

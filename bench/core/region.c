@@ -88,8 +88,8 @@ static int rising(const tm_call *c, const tm_arg *a) {
 }
 
 static tm__kernel *add(const char *name, tm_kernel_fn run) {
-  tm_kernel k = {.name = name, .run = run, .kind = TM_KIND_RANGE,
-                 .signature = ""};
+  tm_kernel k = {
+      .name = name, .run = run, .kind = TM_KIND_RANGE, .signature = ""};
   tm_error e;
   if (tm__kernels_add(&rt->kernels, &k, &e)) {
     fprintf(stderr, "%s\n", e.text);
@@ -210,8 +210,8 @@ static void report(void) {
 
 int main(int argc, char **argv) {
   tm_error e;
-  tm__pool_options o = {.kind = &tm__worker_thread, .guest = &guest,
-                        .pin = TM__PIN_AUTO};
+  tm__pool_options o = {
+      .kind = &tm__worker_thread, .guest = &guest, .pin = TM__PIN_AUTO};
   if (argc > 1) workers = atoi(argv[1]);
   o.workers = workers < 2 ? workers = 2 : workers;
   if (tm_runtime_new(&rt, NULL, &e) || tm__pool_new(&pool, rt, &o, &e)) {

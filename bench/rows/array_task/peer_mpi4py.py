@@ -1,0 +1,21 @@
+import array
+
+from mpi4py.futures import MPIPoolExecutor
+
+import measure
+
+
+def touch(a):
+    a[0] += 1
+    return a
+
+
+def calls(n):
+    for _ in range(n):
+        pool.submit(touch, values).result()
+
+
+if __name__ == "__main__":
+    values = array.array("d", bytes(1 << 20))
+    with MPIPoolExecutor(1) as pool:
+        measure.say("task", measure.each(measure.size(100, 30), calls))

@@ -1,0 +1,20 @@
+import multiprocessing
+
+import measure
+
+
+def add_one(x):
+    return x + 1
+
+
+def start():
+    began = measure.clock()
+    with multiprocessing.Pool(measure.WORKERS) as pool:
+        pool.apply(add_one, (1,))
+        return measure.clock() - began
+
+
+if __name__ == "__main__":
+    start()
+    measure.say("first", measure.median(
+        [start() for _ in range(measure.size(9, 5))]))
