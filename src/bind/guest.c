@@ -221,6 +221,16 @@ static int push_array_item(lua_State *L, const context *c, uint64_t i) {
   return 1;
 }
 
+static int push_listed(lua_State *L, const tm__items *items, uint64_t i) {
+  tm__number x;
+  memcpy(&x, tm__msg_bytes(items->packed) + i * sizeof x, sizeof x);
+  if (items->kind == TM__ITEMS_INT_LIST)
+    lua_pushinteger(L, x.i);
+  else
+    lua_pushnumber(L, x.f);
+  return 1;
+}
+
 static int push_item(lua_State *L, tm__job *job, const context *c, uint64_t i) {
   const unsigned char *at, *end;
   const tm__items *items = &job->items;
@@ -232,6 +242,8 @@ static int push_item(lua_State *L, tm__job *job, const context *c, uint64_t i) {
     lua_pushnumber(L, items->start.f + (lua_Number)i * items->step.f);
     return 1;
   }
+  if (items->kind == TM__ITEMS_INT_LIST || items->kind == TM__ITEMS_FLOAT_LIST)
+    return push_listed(L, items, i);
   if (!tm__job_item(job, i, &at, &end)) return luaL_error(L, "no such item");
   if (tm__number_push(L, at, end)) return 1;
   if (items->kind != TM__ITEMS_STREAM)

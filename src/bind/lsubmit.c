@@ -111,14 +111,42 @@ static void pack_item(lua_State *L, tm__packer *p, uint64_t i, bool raw) {
   lua_pop(L, 1);
 }
 
+/* Writes n items that are all floats, or all integers, as 8 bytes each, and
+   says so in *kind; false when they are not: nothing was written. */
+static bool pack_numbers(lua_State *L, tm__packer *p, uint64_t n, int *kind) {
+  size_t before = p->buf.len;
+  unsigned char *at = tm__pack_take(p, n * sizeof(tm__number));
+  bool whole = lua_rawgeti(L, ITEMS, 1) == LUA_TNUMBER && lua_isinteger(L, -1);
+  lua_pop(L, 1);
+  for (uint64_t i = 0; i < n; i++, at += sizeof(tm__number)) {
+    tm__number x;
+    bool fits = lua_rawgeti(L, ITEMS, (lua_Integer)i + 1) == LUA_TNUMBER &&
+                lua_isinteger(L, -1) == whole;
+    if (whole)
+      x.i = lua_tointeger(L, -1);
+    else
+      x.f = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    if (!fits) {
+      p->buf.len = before;
+      return false;
+    }
+    memcpy(at, &x, sizeof x);
+  }
+  *kind = whole ? TM__ITEMS_INT_LIST : TM__ITEMS_FLOAT_LIST;
+  return true;
+}
+
 /* Packs the items; leaves the packer and the offsets on the stack. */
-static tm__packer *pack_items(lua_State *L, tm__packer *code, uint64_t n,
+static tm__packer *pack_items(lua_State *L, tm__packer *code, tm__items *items,
                               bool apply, offsets **out) {
-  offsets *o = n > 1 ? push_offsets(L, code->buf.mem, n) : NULL;
+  uint64_t n = items->n;
   tm__packer *p = tm__packer_push(L, code);
-  if (apply) strcpy(p->root, "args");
   bool raw = !luaL_getmetafield(L, ITEMS, "__index");
   if (!raw) lua_pop(L, 1);
+  if (raw && n > 1 && pack_numbers(L, p, n, &items->kind)) return p;
+  offsets *o = n > 1 ? push_offsets(L, code->buf.mem, n) : NULL;
+  if (apply) strcpy(p->root, "args");
   for (uint64_t i = 0; i < n; i++) {
     if (o) o->list[i] = p->buf.len - sizeof(tm__msg);
     if (!apply) tm__pack_item(p, "item", i + 1);
@@ -178,7 +206,7 @@ static int make_job(lua_State *L, tm__pool *pool, const tm__spec *spec,
   offsets *o = NULL;
   pack_paths(L, code, pool->guest_user);
   if (items->kind == TM__ITEMS_PACKED)
-    list = pack_items(L, code, items->n, spec->all, &o);
+    list = pack_items(L, code, items, spec->all, &o);
   pack_code(L, code);
   lua_getiuservalue(L, code->self, 1); /* the classes, among others */
   lua_setiuservalue(L, BOX, 4);

@@ -79,6 +79,8 @@ enum tm__items_kind {
   TM__ITEMS_PACKED, /* bytes in `packed`, item i at offsets[i] */
   TM__ITEMS_INTS,   /* start.i + i * step.i */
   TM__ITEMS_FLOATS, /* start.f + i * step.f */
+  TM__ITEMS_INT_LIST, /* tm__number in `packed`, 8 bytes an item */
+  TM__ITEMS_FLOAT_LIST,
   TM__ITEMS_ARRAY,  /* elements or rows; the array is in the code */
   TM__ITEMS_STREAM, /* a message an item, in the slots */
   TM__ITEMS_DIRECT  /* the guest has them (tm__job.user) */
