@@ -193,6 +193,7 @@ void tm__job_finish(tm__job *job) {
 
 void tm__job_settle(tm__job *job, uint64_t count) {
   uint64_t settled = atomic_fetch_add(&job->settled, count) + count;
+  tm__hub_settling(job->hub, NULL, 0);
   if (!atomic_load(&job->closed)) return;
   if (settled == atomic_load(&job->limit))
     tm__job_finish(job);
@@ -212,7 +213,6 @@ void tm__job_audit(tm__job *job) {
 static void skip_rest(tm__job *job, bool again) {
   tm__hub_settling(job->hub, job, atomic_load(&job->limit));
   tm__job_settle(job, tm__runs_skip(job, again));
-  tm__hub_settling(job->hub, NULL, 0);
 }
 
 void tm__job_give_back(tm__job *job, tm__claim *claim) {
@@ -226,17 +226,28 @@ void tm__job_give_back(tm__job *job, tm__claim *claim) {
   tm__job_tell(job);
 }
 
-void tm__job_publish(tm__job *job, tm__claim *claim, tm__msg *m,
-                     uint64_t records, uint64_t count) {
+/* Up to the counting. */
+static void publish(tm__job *job, tm__claim *claim, tm__msg *m,
+                    uint64_t records, uint64_t count, uint64_t uncounted) {
   if (m) {
     m->first = claim->first;
     m->count = records;
   }
   if (m && job->hub) tm__msg_pass(m, tm__job_pool(job)->rt->store);
-  tm__hub_settling(job->hub, job, count);
+  tm__hub_settling(job->hub, job, uncounted);
   tm__runs_settle(job, claim, m, records, count);
+}
+
+void tm__job_publish(tm__job *job, tm__claim *claim, tm__msg *m,
+                     uint64_t records, uint64_t count) {
+  publish(job, claim, m, records, count, count);
   tm__job_settle(job, count);
-  tm__hub_settling(job->hub, NULL, 0);
+  if (job->spec.window) tm__job_tell(job);
+}
+
+void tm__job_publish_uncounted(tm__job *job, tm__claim *claim, tm__msg *m,
+                               uint64_t records, uint64_t uncounted) {
+  publish(job, claim, m, records, records, uncounted);
   if (job->spec.window) tm__job_tell(job);
 }
 

@@ -155,26 +155,32 @@ struct tm__job {
   bool watched;     /* counted in bell.timed; set before it is submitted */
   uint64_t taken;   /* of a stream, by its owner: items taken in a row */
 
-  /* Claims. Written by workers: kept off the lines above. */
+  /* Written at each claim; at times, and read for each item; at times, and
+     awaited; in small batches: each on lines of its own, for a line goes from
+     one core to another in the time of several items. */
   char pad1[64];
   _Atomic uint64_t next;
+  _Atomic uint64_t again; /* where runs were given back: runs.h */
+
+  char pad2[64];
   _Atomic uint64_t limit;
   _Atomic uint64_t fail_at;   /* lowest failed item in raise mode */
-  _Atomic uint64_t again;     /* where runs were given back: runs.h */
   _Atomic uint32_t closed;    /* limit is final */
   _Atomic uint32_t stopped;   /* nothing may be left unclaimed */
   _Atomic uint32_t cancelled; /* 0, or the enum tm__kind that says why */
-
-  char pad2[64];
-  _Atomic uint64_t settled;
+  _Atomic uint32_t lost;      /* an abandoned worker may still read items */
   _Atomic uint64_t slack; /* items that may be settled and not counted */
   _Atomic uint64_t failed;
+
+  char pad3[64];
   _Atomic uint32_t ended; /* somebody sees to its end; `done` follows */
   _Atomic uint32_t done;
   _Atomic uint32_t waiters;
   _Atomic uint32_t resting; /* workers that sleep with it prepared */
-  _Atomic uint32_t lost;    /* an abandoned worker may still read items */
   _Atomic uint32_t tick;    /* futex: grows with what waiters wait for */
+
+  char pad4[64];
+  _Atomic uint64_t settled;
 };
 
 /*
@@ -203,6 +209,12 @@ tm__pool *tm__job_pool(const tm__job *job);
    them. */
 void tm__job_publish(tm__job *job, tm__claim *claim, tm__msg *m,
                      uint64_t records, uint64_t count);
+
+/* The same, but the items are counted later: the caller does it, with
+   tm__job_settle, soon, and before it waits for anything. `uncounted`: how
+   many he has then, for who settles his account. */
+void tm__job_publish_uncounted(tm__job *job, tm__claim *claim, tm__msg *m,
+                               uint64_t records, uint64_t uncounted);
 
 /* Publishes a failure with a text for the first item of a claim. */
 void tm__job_publish_failure(tm__job *job, tm__claim *claim, int kind,

@@ -16,6 +16,9 @@
  */
 enum { CLAIM_NS = 200000, UNTIL_NS = 8000000 };
 
+/* Published items that may wait to be counted. */
+enum { TALLY_MOST = 32 };
+
 typedef struct pacer {
   uint64_t count;
 } pacer;
@@ -205,12 +208,33 @@ static void note_failures(tm__piece *p) {
   }
 }
 
+/* Counts what was published. Before the worker waits for anything, or leaves
+   the job. */
+static void count_tally(tm__worker *w) {
+  uint64_t count = atomic_exchange(&w->tally, 0);
+  if (count) tm__job_settle(w->tallied, count);
+}
+
+/* Small pieces are counted together, but not later than the next tick. */
+static void tally(tm__worker *w, tm__job *job, tm__claim *claim, tm__msg *m,
+                  uint64_t records) {
+  uint64_t now = tm__now_coarse();
+  uint64_t count = atomic_fetch_add(&w->tally, records) + records;
+  w->tallied = job;
+  tm__job_publish_uncounted(job, claim, m, records, count);
+  if (count < TALLY_MOST && now == w->tallied_at) return;
+  w->tallied_at = now;
+  count_tally(w);
+}
+
 static void publish(tm__piece *p, tm__claim *claim) {
+  tm__worker *w = p->worker;
   uint64_t records = p->next - p->first;
   if (!records) return;
   note_failures(p);
   tm__msg *m = tm__msg_seal(&p->out, &p->keys);
-  tm__job_publish(p->job, claim, m, records, records);
+  if (w->tallied != p->job) count_tally(w);
+  tally(w, p->job, claim, m, records);
 }
 
 /* The message of the one item of a piece of a stream, with a reference: its
@@ -315,7 +339,7 @@ static bool renew(tm__worker *w) {
   return tm__worker_open(w);
 }
 
-void tm__worker_run(tm__worker *w, tm__job *job) {
+static void run_job(tm__worker *w, tm__job *job) {
   pacer pacing = {.count = 1};
   tm__claim claim;
   void *context = NULL;
@@ -338,6 +362,13 @@ void tm__worker_run(tm__worker *w, tm__job *job) {
     }
   }
   if (context && tm__job_exhausted(job) && !job->spec.retries) forget(w, job);
+}
+
+void tm__worker_run(tm__worker *w, tm__job *job) {
+  tm__job_ref(job); /* its end may be what we count */
+  run_job(w, job);
+  count_tally(w);
+  tm__job_unref(job);
 }
 
 /* An inline worker has a thread while it runs something. */
@@ -426,6 +457,7 @@ void tm__worker_abandon(tm__worker *w) {
   w->abandoned = true;
   w->alive = false;
   for (tm__piece *p = w->piece; p; p = p->outer) abandon_piece(w, p);
+  count_tally(w);
 }
 
 tm__worker *tm__worker_new(tm__pool *pool, int index) {

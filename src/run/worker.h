@@ -42,6 +42,12 @@ struct tm__worker {
   int doomed; /* enum tm__kind for which it was sent a signal; lock */
   uint64_t doomed_at; /* tm__now() then; lock */
 
+  /* Items of `tallied` that were published and not counted yet; looked at from
+     outside when the worker is abandoned. */
+  _Atomic uint64_t tally;
+  tm__job *tallied;
+  uint64_t tallied_at; /* tm__now_coarse() of the last count */
+
   bool short_of_memory; /* for a state: to be tried again */
   bool used_up;         /* a process: another is to take its seat */
   pthread_t thread;
