@@ -94,6 +94,10 @@ $(BUILD)/obj/embed.o: $(BUILD)/embed.c $(BUILD)/flags
 
 # Only the binding and the command see Lua's headers.
 $(BIND_OBJECTS) $(BUILD)/obj/main.o: ALL_CFLAGS += $(LUA_HEADERS)
+# Where a library that is installed finds the command.
+$(BUILD)/obj/run/worker_spawn.o: ALL_CFLAGS += \
+  -DTM_COMMAND='"$(BINDIR)/tidemill"'
+$(BUILD)/obj/run/worker_spawn.o: $(BUILD)/command
 $(BUILD)/obj/bind/lcfunction.o: ALL_CFLAGS += $(FFI_CFLAGS)
 
 $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
@@ -128,6 +132,8 @@ $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(BUILD)/flags: FORCE
 	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
+$(BUILD)/command: FORCE
+	@$(call remember,$(BINDIR))
 $(BUILD)/objects: FORCE
 	@$(call remember,$(OBJECTS))
 

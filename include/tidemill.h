@@ -210,8 +210,11 @@ typedef struct tm_config {
   int processes;       /* workers of a process pool; 0: the usable CPUs */
   int start_method;    /* enum tm_start_method */
   unsigned flags;      /* TM_USE_... */
-  const char *command; /* path of the command, for TM_START_SPAWN; NULL:
-                          `tidemill` as PATH finds it */
+  const char *command; /* the command `tidemill` of this version, for
+                          TM_START_SPAWN: a path, or a name to look for in
+                          PATH. NULL: the one in the library's folder, else
+                          where `make install` puts it. It knows nothing of
+                          the host: lines of its log go to stderr */
   size_t arena_size;   /* bytes of address space to reserve for arrays and
                           the store; 0: as much as the machine has memory */
 } tm_config;
@@ -826,6 +829,11 @@ TM_API int tm_counter_add(tm_runtime *rt, tm_key key, int64_t inc,
                           int64_t *value, tm_error *e);
 
 /* ---- the Lua module --------------------------------------------------- */
+
+/* What `main` of the command returns when its first argument is "--worker":
+   the process is a worker, started by the library of another. Not for
+   hosts. */
+TM_API int tm_worker_main(int argc, char **argv);
 
 /* The opener of the Lua module of a Lua state that has no host, where the
    module makes the runtime: what `require "tidemill"` calls in lua5.4. Hosts

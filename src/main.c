@@ -143,9 +143,12 @@ int main(int argc, char **argv) {
   tm_config config;
   tm_error e;
   tm_runtime *rt;
+  if (argc > 1 && strcmp(argv[1], "--worker") == 0)
+    return tm_worker_main(argc, argv);
   arguments a = {.count = argc, .list = argv, .status = EXIT_SUCCESS};
   tm_config_init(&config);
   config.flags = TM_USE_SIGNALS | TM_USE_CONFIG | TM_USE_STDERR;
+  config.command = "/proc/self/exe";
   if (tm_runtime_new(&rt, &config, &e)) {
     fprintf(stderr, "tidemill: %s\n", e.text);
     return EXIT_FAILURE;

@@ -34,6 +34,8 @@ function effects.pin(policy) core.set_pin(policy) end
 function effects.log_level(level) core.log_level(level) end
 function effects.log_file(path) core.log_open(path) end
 
+function effects.worker_command(path) core.set_worker_command(path) end
+
 function effects.arena_size(size)
   if size ~= "auto" then core.set_arena(size) end
 end

@@ -162,6 +162,16 @@ int tm__log_open(tm__log *log, const char *path, tm_error *e) {
   return TM_OK;
 }
 
+int tm__log_copy_fd(tm__log *log, int least) {
+  pthread_mutex_lock(&log->lock);
+  int copy = -1;
+  if (log->fd != STDERR_FILENO) copy = fcntl(log->fd, F_DUPFD_CLOEXEC, least);
+  pthread_mutex_unlock(&log->lock);
+  return copy;
+}
+
+void tm__log_adopt_fd(tm__log *log, int fd) { change_fd(log, fd); }
+
 int tm__log_init(tm__log *log, const tm__mem *mem, tm_log_fn fn, void *user,
                  tm_error *e) {
   *log = (tm__log){.mem = mem, .fn = fn, .user = user, .fd = STDERR_FILENO};

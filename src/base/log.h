@@ -61,6 +61,12 @@ void tm__log_printf(tm__log *log, int level, const char *format, ...)
    changes. */
 int tm__log_open(tm__log *log, const char *path, tm_error *e);
 
+/* For a process that is started on its own. A copy of the log file's
+   descriptor, `least` or above and closed by exec; -1 when lines go elsewhere,
+   or there is none to be had. There: lines go to fd, which is the log's. */
+int tm__log_copy_fd(tm__log *log, int least);
+void tm__log_adopt_fd(tm__log *log, int fd);
+
 /* "error", "warning", "info", "debug", "TODO"; NULL for other numbers. */
 const char *tm__log_level_name(int level);
 

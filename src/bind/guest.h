@@ -26,7 +26,8 @@ int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e);
 extern const tm__guest tm__guest_direct;
 
 /* Where workers look for modules: the script's package.path and cpath when
-   the pool was made; a job brings them when they have changed. */
+   the pool was made; a job brings them when they have changed. Of processes
+   it is in the arena: a spawned one reads path and cpath, and nothing else. */
 typedef struct tm__paths {
   const tm__mem *mem;
   char *path, *cpath;

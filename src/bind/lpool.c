@@ -75,12 +75,13 @@ static lua_Integer field(lua_State *L, int table, const char *name,
 }
 
 /* The initializer and its arguments as a message, or NULL. */
-static tm__msg *pack_initializer(lua_State *L, int options) {
+static tm__msg *pack_initializer(lua_State *L, int options,
+                                 const tm__mem *mem) {
   if (lua_getfield(L, options, "initializer") == LUA_TNIL) {
     lua_pop(L, 1);
     return NULL;
   }
-  tm__packer *p = tm__packer_push(L, NULL);
+  tm__packer *p = tm__packer_push_in(L, NULL, mem);
   strcpy(p->root, "the initializer");
   lua_pushvalue(L, p->self - 1);
   lua_getfield(L, options, "initargs");
@@ -143,8 +144,9 @@ static tm__pool_options read_options(lua_State *L, int table) {
       .pin = pin_policy(L, table, atomic_load(&s->rt->pin))};
   if (fake) return o;
   if (process) choose_start(L, table, &o);
-  o.initializer = pack_initializer(L, table);
-  tm__paths *paths = read_paths(L, &s->rt->mem);
+  const tm__mem *mem = tm__pool_memory(s->rt, o.kind);
+  o.initializer = pack_initializer(L, table, mem);
+  tm__paths *paths = read_paths(L, mem);
   paths->script = process ? s : NULL;
   o.guest_user = paths;
   return o;

@@ -89,6 +89,15 @@ static int set_pin(lua_State *L) {
   return 0;
 }
 
+/* set_worker_command(path or nil): what spawned workers run */
+static int set_worker_command(lua_State *L) {
+  tm_error e;
+  if (tm__runtime_command(tm__state_get(L)->rt, luaL_optstring(L, 1, NULL),
+                          &e))
+    return tm__raise(L, &e);
+  return 0;
+}
+
 static int set_arena(lua_State *L) {
   tm_error e;
   if (tm__runtime_arena(tm__state_get(L)->rt, (size_t)luaL_checkinteger(L, 1),
@@ -203,6 +212,8 @@ static void register_core(lua_State *L) {
                                        {"in_process", in_process},
                                        {"set_pin", set_pin},
                                        {"set_arena", set_arena},
+                                       {"set_worker_command",
+                                        set_worker_command},
                                        {"in_worker", in_worker},
                                        {"settings", get_settings},
                                        {"host_settings", host_settings},

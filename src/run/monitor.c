@@ -155,8 +155,13 @@ static void sleep_until(tm__monitor *m, uint64_t at) {
   if (read(m->news, &news, sizeof news) < 0) return; /* nothing new */
 }
 
+static _Thread_local bool here;
+
+bool tm__monitor_here(void) { return here; }
+
 static void *monitor_main(void *argument) {
   tm__monitor *m = argument;
+  here = true;
   tm__thread_name("tm-monitor");
   pthread_mutex_lock(&m->lock);
   while (!m->ending) {

@@ -47,6 +47,9 @@ int tm__monitor_watch(tm__monitor *m, struct tm__pool *pool, tm_error *e);
 int tm__monitor_limit(tm__monitor *m, struct tm__pool *pool, uint64_t limit,
                       tm_error *e);
 
+/* Whether the calling thread is a monitor's. */
+bool tm__monitor_here(void);
+
 /* Makes it look again. Any thread. */
 void tm__monitor_wake(tm__monitor *m);
 

@@ -4,6 +4,7 @@
 #include "run/region.h"
 #include "run/runs.h"
 #include "run/runtime.h"
+#include "run/spawn.h"
 
 /* ---- life ---- */
 
@@ -49,7 +50,8 @@ static void pool_free(tm__pool *pool) {
   tm__region_free(pool->region);
   if (pool->guest_user && pool->guest->dispose)
     pool->guest->dispose(pool->guest_user);
-  tm__msg_unref(pool->initializer, &rt->mem, rt->store);
+  tm__msg_unref(pool->initializer, pool->mem, rt->store);
+  tm__spawner_free(pool->spawner, pool);
   tm__hub_free(pool->hub, pool->mem);
   pthread_mutex_destroy(&pool->roster);
   pthread_mutex_destroy(&pool->lock);
@@ -57,12 +59,15 @@ static void pool_free(tm__pool *pool) {
   tm__runtime_unref(rt);
 }
 
+const tm__mem *tm__pool_memory(tm_runtime *rt, const tm__worker_kind *kind) {
+  return kind->process ? tm__arena_mem(rt->arena) : &rt->mem;
+}
+
 /* What processes share is in the arena; false without memory. */
 static bool share(tm__pool *pool, const tm__pool_options *o) {
   pool->bell = &pool->own;
-  pool->mem = &pool->rt->mem;
+  pool->mem = tm__pool_memory(pool->rt, o->kind);
   if (!o->kind->process) return true;
-  pool->mem = tm__arena_mem(pool->rt->arena);
   pool->hub = tm__hub_new(pool->mem, o->workers);
   if (pool->hub) pool->bell = &pool->hub->bell;
   return pool->hub != NULL;
@@ -102,7 +107,7 @@ int tm__pool_new(tm__pool **out, tm_runtime *rt, const tm__pool_options *o,
   *out = NULL;
   tm__pool *pool = allocate(rt, o);
   if (!pool) {
-    tm__msg_unref(o->initializer, &rt->mem, rt->store);
+    tm__msg_unref(o->initializer, tm__pool_memory(rt, o->kind), rt->store);
     return tm__fail(e, TM_ENOMEM, "not enough memory for a pool");
   }
   int status = TM_OK;

@@ -38,6 +38,9 @@ typedef struct tm__pool_options {
   tm__msg *initializer; /* taken over; may be NULL */
 } tm__pool_options;
 
+/* Where the memory of a pool of a kind comes from, with its initializer. */
+const tm__mem *tm__pool_memory(tm_runtime *rt, const tm__worker_kind *kind);
+
 struct tm__pool {
   _Atomic uint32_t refs;
   int32_t pid;    /* of the process that made it: to others it is inert */
@@ -45,6 +48,7 @@ struct tm__pool {
   tm__hub *hub;   /* of processes; NULL: threads or the caller */
   tm__bell *bell; /* the hub's, or `own` */
   tm__bell own;
+  struct tm__spawner *spawner; /* of processes that are spawned */
   tm_runtime *rt; /* a reference */
   const tm__mem *mem;
   const tm__worker_kind *kind;

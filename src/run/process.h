@@ -23,7 +23,8 @@
 enum tm__exit {
   TM__EXIT_DONE = 0,
   TM__EXIT_NO_MEMORY = 93, /* of the arena, where it cannot be reported */
-  TM__EXIT_NO_ARENA = 94   /* spawned: what the parent has is not to be had */
+  TM__EXIT_NO_ARENA = 94,  /* spawned: what the parent has is not to be had */
+  TM__EXIT_OTHER = 95      /* spawned: the command is of another version */
 };
 
 /* Bytes of a text that says how a worker ended. */
@@ -52,8 +53,16 @@ void tm__process_abort(tm__worker *w);
 /* The process was started: the parent's side. */
 void tm__process_started(tm__worker *w, int32_t pid);
 
+/* In a fresh worker process: ties it to its parent, and makes its signals and
+   streams a worker's. watched: the thread that started it lives as long as
+   its process, so that the kernel may tell us of its end. */
+void tm__process_begin(int32_t parent, bool watched);
+
 /* The whole life of a worker process once it has its seat. Does not return. */
-_Noreturn void tm__process_live(tm__worker *w, int32_t parent);
+_Noreturn void tm__process_live(tm__worker *w);
+
+/* tm__worker_kind.interrupt of both kinds. */
+void tm__process_interrupt(tm__worker *w);
 
 /*
  * Makes a worker end that does not listen: SIGTERM, and after a time SIGKILL.

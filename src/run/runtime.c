@@ -109,6 +109,49 @@ no_log:
   return status;
 }
 
+int tm__runtime_attach(tm_runtime **out, tm__arena *arena, uint64_t root,
+                       tm__ledger *ledger, tm_error *e) {
+  tm_config c;
+  tm_config_init(&c);
+  *out = NULL;
+  tm_runtime *rt = allocate(&c);
+  if (!rt) return tm__fail(e, TM_ENOMEM, "not enough memory for a runtime");
+  rt->arena = arena;
+  rt->flags = TM_USE_SIGNALS;
+  int status = tm__log_init(&rt->log, &rt->mem, NULL, NULL, e);
+  if (status) goto no_log;
+  status = tm__store_attach(&rt->store, &rt->mem, arena, root, e);
+  if (status) goto no_store;
+  tm__store_child(rt->store, ledger);
+  status = tm__monitor_init(&rt->monitor, &rt->mem, e);
+  if (status) goto no_monitor;
+  status = tm__worker_install_signal(e);
+  if (status) goto no_signal;
+  *out = rt;
+  return TM_OK;
+no_signal:
+  tm__monitor_term(&rt->monitor);
+no_monitor:
+  tm__store_free(rt->store);
+no_store:
+  tm__log_term(&rt->log);
+no_log:
+  release(rt);
+  return status;
+}
+
+int tm__runtime_command(tm_runtime *rt, const char *path, tm_error *e) {
+  char *copy = path ? copy_text(&rt->mem, path) : NULL;
+  if (path && !copy)
+    return tm__fail(e, TM_ENOMEM, "not enough memory for a path");
+  pthread_mutex_lock(&rt->lock);
+  char *before = rt->command;
+  rt->command = copy;
+  pthread_mutex_unlock(&rt->lock);
+  tm__free(&rt->mem, before);
+  return TM_OK;
+}
+
 /* Lets go of pools in the list that were joined. */
 static void prune_retired(tm_runtime *rt) {
   tm__pool **at = &rt->retired;
@@ -311,6 +354,10 @@ void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger) {
   pthread_mutex_init(&pool->lock, NULL);
 }
 
+static void forget_initializer(tm_runtime *rt, const tm__pool_options *o) {
+  tm__msg_unref(o->initializer, tm__pool_memory(rt, o->kind), rt->store);
+}
+
 int tm__runtime_shared(tm_runtime *rt, int kind,
                        const tm__pool_options *options, tm__pool **out,
                        tm_error *e) {
@@ -318,14 +365,14 @@ int tm__runtime_shared(tm_runtime *rt, int kind,
   pthread_mutex_lock(&rt->lock);
   tm__pool *pool = rt->shared[kind];
   if (atomic_load(&rt->closed)) {
-    tm__msg_unref(options->initializer, &rt->mem, rt->store);
+    forget_initializer(rt, options);
     status = tm__fail(e, TM_ECLOSED, "the runtime is closed");
   } else if (!pool || tm__pool_state_of(pool) != TM__OPEN) {
     retire(rt, kind);
     status = tm__pool_new(&rt->shared[kind], rt, options, e);
     pool = rt->shared[kind];
   } else {
-    tm__msg_unref(options->initializer, &rt->mem, rt->store);
+    forget_initializer(rt, options);
   }
   *out = status ? NULL : tm__pool_ref(pool);
   pthread_mutex_unlock(&rt->lock);

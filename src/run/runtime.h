@@ -48,7 +48,6 @@ struct tm_runtime {
   unsigned flags;
   tm_state_fn on_state; /* the host's; NULL: none */
   void *on_state_user;
-  char *command;            /* of spawned workers; NULL: as PATH finds it */
   _Atomic int start_method; /* enum tm_start_method */
   _Atomic int threads;      /* workers of the shared thread pool */
   _Atomic int processes;    /* and of a pool of processes */
@@ -64,6 +63,7 @@ struct tm_runtime {
   pthread_mutex_t lock; /* guards what follows */
   tm__owned *owned;
   char *log_file;    /* its path; NULL: none */
+  char *command;     /* of spawned workers; NULL: to be found */
   tm__msg *settings; /* the config in force, encoded; NULL: defaults */
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
@@ -88,6 +88,15 @@ void tm__runtime_after_fork(tm_runtime *rt);
 /* In the forked child: makes the runtime that of a worker of the pool, with
    no threads, and no pools but those that it makes itself. */
 void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger);
+
+/* In a worker process that was started on its own: a runtime in an arena that
+   is attached already, with the store at `root`, whose ledger is its own. The
+   arena becomes the runtime's on success. */
+int tm__runtime_attach(tm_runtime **out, tm__arena *arena, uint64_t root,
+                       tm__ledger *ledger, tm_error *e);
+
+/* Says which program spawned workers run; NULL: it is to be found. */
+int tm__runtime_command(tm_runtime *rt, const char *path, tm_error *e);
 
 /* Whether one more thread may spin without keeping another from a CPU. */
 static inline bool tm__runtime_may_spin(tm_runtime *rt) {

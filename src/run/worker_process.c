@@ -12,7 +12,7 @@
 
 #include "run/crash.h"
 #include "run/pool.h"
-#include "run/runtime.h"
+#include "run/spawn.h"
 
 /* After SIGTERM, until SIGKILL. */
 #define TERM_NS 200000000u
@@ -56,12 +56,10 @@ void tm__process_check_parent(void) {
   if (orphans_itself && getppid() != parent_pid) _exit(TM__EXIT_DONE);
 }
 
-/* The kernel watches the thread that forked: only the main one lives as long
-   as its process. */
-static void follow_parent(int32_t parent, bool main_thread) {
+static void follow_parent(int32_t parent, bool watched) {
   parent_pid = parent;
-  orphans_itself = !main_thread;
-  if (main_thread) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  orphans_itself = !watched;
+  if (watched) prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(TM__EXIT_DONE);
 }
 
@@ -90,9 +88,14 @@ void tm__process_ring(void) {
     return; /* it rings already */
 }
 
-_Noreturn void tm__process_live(tm__worker *w, int32_t parent) {
+void tm__process_begin(int32_t parent, bool watched) {
+  follow_parent(parent, watched);
+  set_signals();
+  set_streams();
+}
+
+_Noreturn void tm__process_live(tm__worker *w) {
   char name[32];
-  (void)parent;
   snprintf(name, sizeof name, "tm-worker-%d", w->index + 1);
   tm__thread_name(name);
   tm__worker_set_self(w);
@@ -109,19 +112,19 @@ _Noreturn void tm__process_live(tm__worker *w, int32_t parent) {
 
 /* ---- fork ---- */
 
+/* The kernel watches the thread that forked: only the main one lives as long
+   as its process. */
 static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
-  follow_parent(parent, main_thread);
+  tm__process_begin(parent, main_thread);
   tm__pid_changed();
-  set_signals();
-  set_streams();
   tm__served = pool;
   tm__served_seat = w->seat;
   atomic_store(&w->seat->pid, tm__pid());
   tm__doorbell = pool->rt->monitor.news;
   tm__runtime_child(pool->rt, pool, w->seat->ledger);
   pthread_mutex_init(&w->lock, NULL);
-  tm__process_live(w, parent);
+  tm__process_live(w);
 }
 
 static int start_fork(tm__worker *w, tm_error *e) {
@@ -154,7 +157,7 @@ static void send(tm__worker *w, int number) {
     kill(w->pid, number);
 }
 
-static void interrupt(tm__worker *w) {
+void tm__process_interrupt(tm__worker *w) {
   if (w->pid) send(w, TM__SIGNAL);
 }
 
@@ -169,6 +172,24 @@ void tm__process_kill(tm__worker *w, int why) {
   }
 }
 
+/* What the status of a process says that ended itself. */
+static void describe_exit(const tm__worker *w, int code, char *text, size_t n) {
+  const tm__spawner *s = w->pool->spawner;
+  bool opening = atomic_load(&w->seat->mood) == TM__OPENING;
+  if (code == TM__EXIT_NO_MEMORY)
+    snprintf(text, n, "the worker process ended: there is no memory");
+  else if (code == TM__EXIT_NO_ARENA)
+    snprintf(text, n, "the worker process could not map the memory that it "
+                      "shares with the script where the script has it");
+  else if (code == TM__EXIT_OTHER)
+    snprintf(text, n, "'%s' is not of version " TM_VERSION " of tidemill",
+             s ? s->command : "the command");
+  else if (s && opening)
+    snprintf(text, n, "'%s' ended with status %d", s->command, code);
+  else
+    snprintf(text, n, "the worker process ended with status %d", code);
+}
+
 /* Whether it died of itself; how, as a text. */
 static bool describe(const tm__worker *w, int status, char *text, size_t n) {
   const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "";
@@ -178,10 +199,8 @@ static bool describe(const tm__worker *w, int status, char *text, size_t n) {
     snprintf(text, n, "the worker process was killed by SIG%s%s%s",
              name ? name : "?", w->seat->crash[0] ? "; in C:" : "",
              w->seat->crash);
-  else if (code == TM__EXIT_NO_MEMORY)
-    snprintf(text, n, "the worker process ended: the arena has no memory");
   else
-    snprintf(text, n, "the worker process ended with status %d", code);
+    describe_exit(w, code, text, n);
   return WIFSIGNALED(status) || code || mood != TM__LEAVING;
 }
 
@@ -215,18 +234,8 @@ bool tm__process_reap(tm__worker *w) {
   return true;
 }
 
-static int start_spawn(tm__worker *w, tm_error *e) {
-  (void)w;
-  return tm__fail(e, TM_EINVAL, "spawn is not built");
-}
-
-const tm__worker_kind tm__worker_spawn = {.name = "process",
-                                          .start = start_spawn,
-                                          .interrupt = interrupt,
-                                          .process = true};
-
 const tm__worker_kind tm__worker_fork = {.name = "process",
                                          .start = start_fork,
-                                         .interrupt = interrupt,
+                                         .interrupt = tm__process_interrupt,
                                          .process = true,
                                          .forks = true};
