@@ -167,8 +167,8 @@ asan: ## the tests under address and undefined behaviour sanitizers
 # its many thousand errors: it is left out.
 tsan: TESTS ?= $(wildcard spec/c/test_*.c spec/*_spec.lua)
 tsan: ## the tests under the thread sanitizer
-	@TIDEMILL_STRESS=small $(FIXED_LAYOUT) $(ANY_MAKE) check \
-	  BUILD=$(BUILD)/tsan SANITIZE=thread TESTS='$(TESTS)'
+	@TIDEMILL_STRESS=small TIDEMILL_SPEC_START=spawn $(FIXED_LAYOUT) \
+	  $(ANY_MAKE) check BUILD=$(BUILD)/tsan SANITIZE=thread TESTS='$(TESTS)'
 
 # ---- measuring ---------------------------------------------------------
 

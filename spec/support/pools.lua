@@ -18,12 +18,17 @@ pools.concurrent = { "thread", "process" }
 --- Seconds after which what was awaited is taken to come never.
 pools.DEADLINE = 60
 
+--- How worker processes of specs are started. The thread sanitizer does not
+--- allow threads in the child of a process that has some: there it is "spawn".
+pools.start_method = os.getenv("TIDEMILL_SPEC_START") or "auto"
+
 --- A pool of two workers (a fake one has one).
 ---@param kind string
 ---@param options? table more options of tm.Pool
 ---@return tidemill.pool
 function pools.new(kind, options)
   local o = { kind = kind, workers = 2 }
+  if kind == "process" then o.start_method = pools.start_method end
   for name, value in pairs(options or {}) do o[name] = value end
   return tm.Pool(o)
 end

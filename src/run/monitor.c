@@ -124,6 +124,24 @@ static uint64_t watch_processes(tm__monitor *m, tm__pool *pool, uint64_t now) {
   return next;
 }
 
+static bool is_broken(tm__pool *pool) {
+  pthread_mutex_lock(&pool->lock);
+  bool broken = pool->broken;
+  pthread_mutex_unlock(&pool->lock);
+  return broken;
+}
+
+/* Workers that need no fork are started here. Those that the system refused
+   are asked for again, and jobs that came to a pool without any are to fail:
+   answers when. */
+static uint64_t refill(tm__pool *pool, uint64_t now) {
+  tm__pool_refill(pool);
+  uint64_t at = atomic_load(&pool->refill_at);
+  if (!atomic_load(&pool->dead) || at <= now) return UINT64_MAX;
+  if (tm__pool_state_of(pool) != TM__OPEN) return UINT64_MAX;
+  return is_broken(pool) && tm__hub_empty(pool->hub) ? UINT64_MAX : at;
+}
+
 static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
   uint64_t next = UINT64_MAX;
   pthread_mutex_lock(&pool->roster);
@@ -134,11 +152,11 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
   }
   pthread_mutex_unlock(&pool->roster);
   if (pool->hub) {
-    if (!pool->kind->forks) tm__pool_refill(pool);
+    uint64_t at = pool->kind->forks ? UINT64_MAX : refill(pool, now);
+    if (at < next) next = at;
     tm__pool_tell_inboxes(pool);
     tm__pool_sweep(pool);
-    if ((pool->head || pool->retired) && now + TICK_NS < next)
-      next = now + TICK_NS;
+    if (tm__pool_lingers(pool) && now + TICK_NS < next) next = now + TICK_NS;
   }
   return next;
 }

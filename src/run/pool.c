@@ -135,7 +135,14 @@ void tm__pool_unref(tm__pool *pool) {
 
 /* ---- the queue ---- */
 
+/* relaxed, release: the lock is held, and who looks without it looks again. */
+static void count(_Atomic uint32_t *length, uint32_t change) {
+  uint32_t n = atomic_load_explicit(length, memory_order_relaxed);
+  atomic_store_explicit(length, n + change, memory_order_release);
+}
+
 static void append(tm__pool *pool, tm__job *job) {
+  count(&pool->nqueued, 1);
   job->queued = true;
   job->queued_next = NULL;
   job->queued_prev = pool->tail;
@@ -147,6 +154,7 @@ static void append(tm__pool *pool, tm__job *job) {
 }
 
 static void take_out(tm__pool *pool, tm__job *job) {
+  count(&pool->nqueued, UINT32_MAX);
   job->queued = false;
   if (job->queued_prev)
     job->queued_prev->queued_next = job->queued_next;
@@ -250,6 +258,7 @@ bool tm__pool_retire(tm__pool *pool, tm__job *job) {
   pthread_mutex_lock(&pool->lock);
   job->queued_next = pool->retired;
   pool->retired = job;
+  count(&pool->nretired, 1);
   pthread_mutex_unlock(&pool->lock);
   return false;
 }
@@ -261,6 +270,7 @@ static tm__job *take_retired(tm__pool *pool) {
   while (*at && tm__hub_holds(pool->hub, *at)) at = &(*at)->queued_next;
   tm__job *job = *at;
   if (job) *at = job->queued_next;
+  if (job) count(&pool->nretired, UINT32_MAX);
   pthread_mutex_unlock(&pool->lock);
   return job;
 }
@@ -298,7 +308,12 @@ void tm__pool_sweep(tm__pool *pool) {
     turned = true;
   }
   if (turned && tm__pool_state_of(pool) != TM__OPEN) tm__pool_wake_all(pool);
-  while (pool->retired && (job = take_retired(pool))) tm__job_free(job);
+  while (atomic_load(&pool->nretired) && (job = take_retired(pool)))
+    tm__job_free(job);
+}
+
+bool tm__pool_lingers(tm__pool *pool) {
+  return atomic_load(&pool->nqueued) || atomic_load(&pool->nretired);
 }
 
 static bool accepts(tm__pool *pool) {
@@ -350,7 +365,7 @@ bool tm__pool_ended(tm__pool *pool) {
   int state = tm__pool_state_of(pool);
   if (state != TM__CLOSED) return state == TM__TERMINATED;
   if (pool->hub && !tm__hub_empty(pool->hub)) return false;
-  return pool == tm__served || !pool->head;
+  return pool == tm__served || !atomic_load(&pool->nqueued);
 }
 
 /* One look at the queue; false when a job was dropped from it. */

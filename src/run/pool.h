@@ -80,7 +80,10 @@ struct tm__pool {
   tm_error fault;       /* written once, before broken */
   tm__job *head, *tail; /* the queue, or what has no place in the hub's ring;
                            a reference to each */
-  tm__job *retired;     /* by next_done: nobody's but a seat holds them */
+  tm__job *retired;     /* by queued_next: nobody's but a seat holds them */
+
+  /* Their lengths, written with the lock held, for a look without it. */
+  _Atomic uint32_t nqueued, nretired;
 
   struct tm__region *region; /* region.h; NULL: the caller works alone */
 
@@ -132,6 +135,10 @@ void tm__pool_tell(tm__pool *pool);
 
 /* Whether one more may spin without keeping another from a CPU. */
 bool tm__pool_may_spin(tm__pool *pool);
+
+/* Whether jobs wait for what workers do not tell of: a place in the ring, the
+   last look of a worker. */
+bool tm__pool_lingers(tm__pool *pool);
 
 /* Whether anything is left to do in a pool that is not open. */
 bool tm__pool_ended(tm__pool *pool);
