@@ -37,8 +37,10 @@ local tm = {}
 ---@field max_memory_per_child? integer bytes of Lua memory after which it does
 ---@field pin? boolean|"auto" whether each worker gets a CPU of its own; the
 ---  setting of that name unless given
----@field start_method? "auto"|"fork"|"spawn" of worker processes; checked, and
----  without effect in this version
+---@field start_method? "auto"|"fork"|"spawn" of worker processes: they inherit
+---  the script's state, or are the command tidemill, started afresh; "auto"
+---  takes spawn where the process has threads that are not tidemill's; the
+---  setting of that name unless given
 local pool_options = {}
 
 --- The runtime's shared pool of worker threads, made on first use with as many
@@ -666,6 +668,10 @@ function tm.cpus() end
 ---@field parallel? boolean whether there is parallelism at all; true unless set
 ---@field start_method? "auto"|"fork"|"spawn" of worker processes; "auto" unless
 ---  set
+---@field worker_command? string|false path of the command tidemill, which
+---  spawned worker processes run; unless set it is the running command itself,
+---  the one beside the library or module, or where the library was told at
+---  build time that it would be installed
 ---@field max_tasks_per_child? integer|false items after which a worker starts
 ---  again with a fresh state; no limit unless set
 ---@field max_memory_per_child? integer|string|false bytes of Lua memory after
