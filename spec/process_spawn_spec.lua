@@ -260,25 +260,25 @@ describe("the command that is spawned", function()
   it("is told by the setting", function()
     local run = child.run("require('tidemill').configure { worker_command = "
       .. ("%q }"):format(child.command) .. making,
-      { env = { "TIDEMILL_COMMAND=./none" } })
+      { env = { "TIDEMILL_WORKER_COMMAND=./none" } })
     assert.equal("4\n", run.out)
   end)
 
   it("is named with a remedy when it is missing", function()
-    local run = child.run(making, { env = { "TIDEMILL_COMMAND=./none" } })
+    local run = child.run(making, { env = { "TIDEMILL_WORKER_COMMAND=./none" } })
     assert.truthy(run.out:find("'./none': No such file", 1, true), run.out)
     assert.truthy(run.out:find("set worker_command", 1, true), run.out)
   end)
 
   it("is no worker when it ends as it starts: an error, no loop", function()
-    local run = child.run(making, { env = { "TIDEMILL_COMMAND=true" } })
+    local run = child.run(making, { env = { "TIDEMILL_WORKER_COMMAND=true" } })
     assert.truthy(run.out:find("'true' ended with status 0", 1, true), run.out)
     assert.equal(0, run.status)
   end)
 
   it("says that it is of another version", function()
     local run = child.run(making,
-      { env = { "TIDEMILL_COMMAND=./other" },
+      { env = { "TIDEMILL_WORKER_COMMAND=./other" },
         files = { other = "" },
         prefix = "printf '#!/bin/sh\\nexit 95\\n' >other; chmod +x other;" })
     assert.truthy(run.out:find("'./other' is not of version", 1, true), run.out)

@@ -31,7 +31,7 @@ local keys = {
   { name = "start_method", default = "auto",
     words = { "auto", "fork", "spawn" } },
   { name = "worker_command", text = "the path of the command tidemill",
-    optional = "to be found", env = "TIDEMILL_COMMAND" },
+    optional = "to be found" },
   { name = "max_tasks_per_child", whole = "a whole number from 1",
     optional = "no limit" },
   { name = "max_memory_per_child", whole = "a whole number of bytes from 1",
@@ -85,7 +85,7 @@ end
 local names, by_name = {}, {}
 for i, setting in ipairs(keys) do
   setting.allowed = describe_allowed(setting)
-  setting.env = setting.env or "TIDEMILL_" .. setting.name:upper()
+  setting.env = "TIDEMILL_" .. setting.name:upper()
   names[i] = setting.name
   by_name[setting.name] = setting
 end

@@ -209,7 +209,7 @@ static int refuse(const tm__worker *w, int error, tm_error *e) {
     return tm__fail(e, TM_ESYS,
                     "cannot start worker processes: '%s': %s; install the "
                     "command tidemill, or set worker_command "
-                    "(TIDEMILL_COMMAND) to its path",
+                    "(TIDEMILL_WORKER_COMMAND) to its path",
                     command, strerror(error));
   return tm__fail_errno(e, "cannot start worker process %d ('%s')",
                         w->index + 1, command);
