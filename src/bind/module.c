@@ -92,8 +92,7 @@ static int set_pin(lua_State *L) {
 /* set_worker_command(path or nil): what spawned workers run */
 static int set_worker_command(lua_State *L) {
   tm_error e;
-  if (tm__runtime_command(tm__state_get(L)->rt, luaL_optstring(L, 1, NULL),
-                          &e))
+  if (tm__runtime_command(tm__state_get(L)->rt, luaL_optstring(L, 1, NULL), &e))
     return tm__raise(L, &e);
   return 0;
 }
@@ -126,8 +125,7 @@ static int in_process(lua_State *L) {
 
 /* set_processes(n): workers of the shared process pool */
 static int set_processes(lua_State *L) {
-  atomic_store(&tm__state_get(L)->rt->processes,
-               (int)luaL_checkinteger(L, 1));
+  atomic_store(&tm__state_get(L)->rt->processes, (int)luaL_checkinteger(L, 1));
   return 0;
 }
 
@@ -202,26 +200,26 @@ static int unpack(lua_State *L) {
 }
 
 static void register_core(lua_State *L) {
-  static const luaL_Reg functions[] = {{"cpus", cpus},
-                                       {"arena_stats", arena_stats},
-                                       {"clock", clock_seconds},
-                                       {"setenv", set_environment},
-                                       {"isatty", is_terminal},
-                                       {"set_threads", set_threads},
-                                       {"set_processes", set_processes},
-                                       {"in_process", in_process},
-                                       {"set_pin", set_pin},
-                                       {"set_arena", set_arena},
-                                       {"set_worker_command",
-                                        set_worker_command},
-                                       {"in_worker", in_worker},
-                                       {"settings", get_settings},
-                                       {"host_settings", host_settings},
-                                       {"pack", pack},
-                                       {"unpack", unpack},
-                                       {"set_settings", set_settings},
-                                       {"threads", get_threads},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"cpus", cpus},
+      {"arena_stats", arena_stats},
+      {"clock", clock_seconds},
+      {"setenv", set_environment},
+      {"isatty", is_terminal},
+      {"set_threads", set_threads},
+      {"set_processes", set_processes},
+      {"in_process", in_process},
+      {"set_pin", set_pin},
+      {"set_arena", set_arena},
+      {"set_worker_command", set_worker_command},
+      {"in_worker", in_worker},
+      {"settings", get_settings},
+      {"host_settings", host_settings},
+      {"pack", pack},
+      {"unpack", unpack},
+      {"set_settings", set_settings},
+      {"threads", get_threads},
+      {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_pushstring(L, tm_version());
   lua_setfield(L, -2, "version");

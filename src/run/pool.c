@@ -4,7 +4,7 @@
 #include "run/region.h"
 #include "run/runs.h"
 #include "run/runtime.h"
-#include "run/spawn.h"
+#include "run/spawned.h"
 
 /* ---- life ---- */
 

@@ -12,7 +12,7 @@
 
 #include "run/crash.h"
 #include "run/pool.h"
-#include "run/spawn.h"
+#include "run/spawned.h"
 
 /* After SIGTERM, until SIGKILL. */
 #define TERM_NS 200000000u
@@ -24,6 +24,7 @@ int tm__process_prepare(tm__worker *w, tm_error *e) {
   tm__seat *s = &w->pool->hub->seats[w->index];
   w->seat = s;
   w->pidfd = -1;
+  s->crash[0] = '\0';
   s->ledger = tm__ledger_new(rt->arena);
   if (!s->ledger)
     return tm__fail(e, TM_ENOMEM, "the arena has no room for a worker");
@@ -179,8 +180,9 @@ static void describe_exit(const tm__worker *w, int code, char *text, size_t n) {
   if (code == TM__EXIT_NO_MEMORY)
     snprintf(text, n, "the worker process ended: there is no memory");
   else if (code == TM__EXIT_NO_ARENA)
-    snprintf(text, n, "the worker process could not map the memory that it "
-                      "shares with the script where the script has it");
+    snprintf(text, n,
+             "the worker process could not map the memory that it "
+             "shares with the script where the script has it");
   else if (code == TM__EXIT_OTHER)
     snprintf(text, n, "'%s' is not of version " TM_VERSION " of tidemill",
              s ? s->command : "the command");

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "run/spawn.h"
+#include "run/spawned.h"
 
 /* ---- the command ---- */
 
@@ -122,8 +122,7 @@ static tm__spawner *spawner_new(tm__pool *pool) {
 void tm__spawner_free(tm__spawner *s, tm__pool *pool) {
   const tm__mem *mem = &pool->rt->mem;
   if (!s) return;
-  if (s->birth)
-    tm__msg_unref(s->birth->settings, pool->mem, pool->rt->store);
+  if (s->birth) tm__msg_unref(s->birth->settings, pool->mem, pool->rt->store);
   tm__free(pool->mem, s->birth);
   tm__free(mem, s->command);
   tm__free(mem, s->environment);

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "run/spawn.h"
+#include "run/spawned.h"
 
 /* The command line, read. */
 typedef struct orders {

@@ -1,5 +1,5 @@
 /*
- * spawn.h: a worker process that is started on its own
+ * spawned.h: a worker process that is started on its own
  *
  * For processes in which a fork would not be safe: with threads that are not
  * ours. The script's process starts the command in worker mode,
@@ -13,8 +13,8 @@
  * forked worker (process.h). WATCHED is 1 when the kernel may end it with the
  * thread that started it.
  */
-#ifndef TM_RUN_SPAWN_H
-#define TM_RUN_SPAWN_H
+#ifndef TM_RUN_SPAWNED_H
+#define TM_RUN_SPAWNED_H
 
 #include "run/process.h"
 #include "run/runtime.h"
