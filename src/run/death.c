@@ -176,6 +176,15 @@ static void vacate(tm__seat *s) {
   atomic_store(&s->mood, TM__VACANT);
 }
 
+/* Whoever asks what seats hold has the lock. */
+static void leave_seat(tm__pool *pool, tm__seat *s) {
+  void *held = (void *)atomic_load(&s->held);
+  pthread_mutex_lock(&pool->lock);
+  vacate(s);
+  pthread_mutex_unlock(&pool->lock);
+  tm__free(pool->mem, held);
+}
+
 void tm__death_settle(tm__worker *w, const char *how, int kind) {
   tm_runtime *rt = w->pool->rt;
   death d = {.worker = w, .seat = w->seat, .how = how, .kind = kind};
@@ -187,8 +196,7 @@ void tm__death_settle(tm__worker *w, const char *how, int kind) {
   settle_count(&d);
   settle_end(&d);
   tm__arena_settle(rt->arena, w->pid);
-  tm__free(w->pool->mem, (void *)atomic_load(&w->seat->held));
   tm__store_settle(rt->store, w->seat->ledger);
-  vacate(w->seat);
+  leave_seat(w->pool, w->seat);
   tm__pool_wake_all(w->pool);
 }

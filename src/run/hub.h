@@ -144,7 +144,7 @@ void tm__hub_tell(tm__hub *hub);
 /* The same for those that have an inbox and are done. */
 void tm__hub_tell_inboxes(tm__hub *hub);
 
-/* Whether a seat holds a job. */
+/* Whether a seat holds a job. The pool's lock is held. */
 bool tm__hub_holds(tm__hub *hub, tm__job *job);
 
 /* ---- in both ---- */

@@ -254,13 +254,15 @@ void tm__pool_dismiss(tm__pool *pool, tm__job *job) {
 }
 
 bool tm__pool_retire(tm__pool *pool, tm__job *job) {
-  if (!tm__hub_holds(pool->hub, job)) return true;
   pthread_mutex_lock(&pool->lock);
-  job->queued_next = pool->retired;
-  pool->retired = job;
-  count(&pool->nretired, 1);
+  bool held = tm__hub_holds(pool->hub, job);
+  if (held) {
+    job->queued_next = pool->retired;
+    pool->retired = job;
+    count(&pool->nretired, 1);
+  }
   pthread_mutex_unlock(&pool->lock);
-  return false;
+  return !held;
 }
 
 /* Takes a retired job out that no seat holds any more; NULL. */

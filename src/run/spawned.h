@@ -6,8 +6,9 @@
  *
  *   tidemill --worker VERSION BASE SIZE BIRTH SEAT WATCHED LOG
  *
- * (hexadecimal numbers), with the arena as descriptor TM__ARENA_FD and, where
- * LOG is 1, the log file as TM__LOG_FD. The worker maps the arena where the
+ * (hexadecimal numbers), with the arena as descriptor TM__ARENA_FD, what wakes
+ * the script's monitor as TM__BELL_FD and, where LOG is 1, the log file as
+ * TM__LOG_FD. The worker maps the arena where the
  * script has it, so that an address in it means the same to both. At the
  * offset BIRTH it finds what its pool is; the rest of its life is that of a
  * forked worker (process.h). WATCHED is 1 when the kernel may end it with the
@@ -19,7 +20,7 @@
 #include "run/process.h"
 #include "run/runtime.h"
 
-enum { TM__ARENA_FD = 3, TM__LOG_FD = 4, TM__FREE_FD = 5 };
+enum { TM__ARENA_FD = 3, TM__BELL_FD = 4, TM__LOG_FD = 5, TM__FREE_FD = 6 };
 
 /*
  * What the workers of a pool are told; in the arena, where all that it points

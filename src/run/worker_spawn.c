@@ -136,7 +136,7 @@ void tm__spawner_free(tm__spawner *s, tm__pool *pool) {
 typedef struct launch {
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_t files;
-  int arena, log; /* log may be -1 */
+  int arena, bell, log; /* log may be -1 */
 } launch;
 
 /* SIGINT is held back until the worker ignores it. */
@@ -154,8 +154,11 @@ static int give(launch *l, int fd, int as) {
   return fd < 0 ? 0 : posix_spawn_file_actions_adddup2(&l->files, fd, as);
 }
 
+static int copy_fd(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, TM__FREE_FD); }
+
 static void launch_term(launch *l) {
   if (l->arena >= 0) close(l->arena);
+  if (l->bell >= 0) close(l->bell);
   if (l->log >= 0) close(l->log);
   posix_spawnattr_destroy(&l->attributes);
   posix_spawn_file_actions_destroy(&l->files);
@@ -167,9 +170,11 @@ static int launch_init(launch *l, tm_runtime *rt) {
   posix_spawn_file_actions_init(&l->files);
   choose_signals(&l->attributes);
   l->log = tm__log_copy_fd(&rt->log, TM__FREE_FD);
-  l->arena = fcntl(tm__arena_fd(rt->arena), F_DUPFD_CLOEXEC, TM__FREE_FD);
-  if (l->arena < 0) return errno;
+  l->bell = copy_fd(rt->monitor.news);
+  l->arena = copy_fd(tm__arena_fd(rt->arena));
+  if (l->arena < 0 || l->bell < 0) return errno;
   int error = give(l, l->arena, TM__ARENA_FD);
+  if (!error) error = give(l, l->bell, TM__BELL_FD);
   return error ? error : give(l, l->log, TM__LOG_FD);
 }
 

@@ -36,6 +36,8 @@ static void take_descriptors(const orders *o) {
   unsigned first = o->log ? TM__FREE_FD : TM__LOG_FD;
   syscall(SYS_close_range, first, ~0u, 0);
   if (o->log) fcntl(TM__LOG_FD, F_SETFD, FD_CLOEXEC);
+  fcntl(TM__BELL_FD, F_SETFD, FD_CLOEXEC);
+  tm__doorbell = TM__BELL_FD;
 }
 
 static void configure(tm_runtime *rt, const tm__birth *b, const orders *o) {
