@@ -265,7 +265,8 @@ describe("the command that is spawned", function()
   end)
 
   it("is named with a remedy when it is missing", function()
-    local run = child.run(making, { env = { "TIDEMILL_WORKER_COMMAND=./none" } })
+    local run = child.run(making,
+      { env = { "TIDEMILL_WORKER_COMMAND=./none" } })
     assert.truthy(run.out:find("'./none': No such file", 1, true), run.out)
     assert.truthy(run.out:find("set worker_command", 1, true), run.out)
   end)
