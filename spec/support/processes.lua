@@ -112,10 +112,11 @@ function processes.collect(pool)
   pools.collect()
 end
 
---- How many descriptors this process has open.
----@return integer
+--- What the descriptors are for that this process has open, without numbers.
+---@return string
 function processes.descriptors()
-  return #lines_of "ls /proc/$PPID/fd"
+  return table.concat(lines_of(
+    "ls -l /proc/$PPID/fd | sed -n 's/.*-> //p' | tr -d 0-9 | sort"), "\n")
 end
 
 --- Bytes of memory of some processes together, where what several of them

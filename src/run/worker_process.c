@@ -113,6 +113,7 @@ static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
   follow_parent(parent, main_thread);
   tm__pid_changed();
+  tm__threads_forked();
   set_signals();
   set_streams();
   tm__served = pool;
