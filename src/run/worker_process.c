@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -75,12 +76,14 @@ static void set_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What the script read ahead is the script's as well. */
 static void set_streams(void) {
   int null = open("/dev/null", O_RDONLY);
   if (null > STDIN_FILENO) {
     dup2(null, STDIN_FILENO);
     close(null);
   }
+  __fpurge(stdin);
   setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 }
 
