@@ -119,8 +119,8 @@ describe("a worker process that dies", function()
   end)
 
   it("fails its item of imap, after those before it", function()
-    local seen, e = {}, nil
-    e = faults.kind("worker_died", function()
+    local seen = {}
+    local e = faults.kind("worker_died", function()
       for i, v in pool:imap(function(i)
         if i == 4 then processes.die() end
         return i * i

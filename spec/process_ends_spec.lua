@@ -8,7 +8,7 @@ local processes = require "spec.support.processes"
 local faults = require "spec.support.faults"
 local child = require "spec.support.child"
 
-local error, ipairs, os, pcall = error, ipairs, os, pcall
+local error, ipairs, os = error, ipairs, os
 
 local SMALL <const> = os.getenv "TIDEMILL_STRESS" == "small"
 local POOLS <const> = SMALL and 20 or 200
