@@ -47,7 +47,7 @@ end)
 
 describe("the crash example", function()
   it("gets every result but those of the items that crash", function()
-    local outcome = run("crash.lua", "'100'")
+    local outcome = run("crash.lua", "'100'", { env = child.crashes })
     assert.equal("", outcome.err)
     assert.equal(0, outcome.status)
     assert.matches("\n100 items, 96 results, 4 lost, in %d+%.%d+ s\n",

@@ -8,7 +8,7 @@ local processes = require "spec.support.processes"
 local faults = require "spec.support.faults"
 local child = require "spec.support.child"
 
-local error, ipairs, os = error, ipairs, os
+local error, ipairs, os, table = error, ipairs, os, table
 
 local SMALL <const> = os.getenv "TIDEMILL_STRESS" == "small"
 local POOLS <const> = SMALL and 20 or 200
@@ -188,7 +188,7 @@ local function ends(text, status)
       end
     end
     ]] .. text .. "\nlocal _ = keep_busy, when_busy, busy", {
-    env = { "TMPDIR=." } })
+    env = { "TMPDIR=.", table.unpack(child.crashes) } })
   local a, b = outcome.out:match "^workers\t(%d+)\t(%d+)\n"
   assert.is_string(a, outcome.err)
   processes.await_end { tonumber(a), tonumber(b) }
