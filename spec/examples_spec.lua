@@ -1,4 +1,4 @@
--- The examples with kernels, small: they check their own numbers and end with
+-- The examples, small: they check their own numbers and end with
 -- a status other than 0 when one is wrong.
 
 require "tidemill" -- brings the modules that the child needs
@@ -41,6 +41,29 @@ describe("the heat example", function()
     outcome = run("heat.lua", "'96', '100000', '.'")
     assert.equal(1, outcome.status)
     assert.matches("^heat: too many steps for this grid: at most %d+\n$",
+      outcome.err)
+  end)
+end)
+
+describe("the crash example", function()
+  it("gets every result but those of the items that crash", function()
+    local outcome = run("crash.lua", "'100'", { env = child.crashes })
+    assert.equal("", outcome.err)
+    assert.equal(0, outcome.status)
+    assert.matches("\n100 items, 96 results, 4 lost, in %d+%.%d+ s\n",
+      outcome.out)
+    for item, signal in pairs { [17] = "SEGV", [42] = "ABRT", [58] = "FPE",
+                                [99] = "KILL" } do
+      assert.matches(("item  %d  worker_died: [^\n]* SIG%s\n"):format(item,
+        signal), outcome.out)
+    end
+    assert.matches("pool: 100 items, 100 results\n$", outcome.out)
+  end)
+
+  it("refuses a number that its items do not fit in", function()
+    local outcome = run("crash.lua", "'99'")
+    assert.equal(1, outcome.status)
+    assert.equal("crash: items must be an integer of at least 100\n",
       outcome.err)
   end)
 end)

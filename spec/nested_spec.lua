@@ -101,7 +101,9 @@ for _, kind in ipairs(pools.concurrent) do
       end, { 1, 2 }))
     end)
 
-    it("a worker may not join the pool that it serves", function()
+    -- In a process, the shared pool of processes is a fake one.
+    local it_of_threads = kind == "thread" and it or function() end
+    it_of_threads("a worker may not join the pool that it serves", function()
       local pool = shared()
       local e = faults.kind("task", pool.apply, pool, function()
         local own = shared()

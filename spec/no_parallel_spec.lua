@@ -127,17 +127,6 @@ describe("a FakePool", function()
   end)
 end)
 
-describe("process workers", function()
-  local text = "worker processes are not in this version yet; "
-    .. 'use thread_pool() or Pool{kind = "thread"}'
-
-  it("are one clear error until they are there", function()
-    faults.at_line(text, function() tm.process_pool() end)
-    faults.at_line(text, function() tm.process_pool(true) end)
-    faults.at_line(text, function() tm.Pool { kind = "process" } end)
-  end)
-end)
-
 describe("parallel = false", function()
   local script = [[
     local tm = require "tidemill"

@@ -23,19 +23,19 @@ local tm = {}
 
 --- Options of `tm.Pool`. An unknown one is an error that names the nearest.
 ---@class tidemill.pool_options
----@field kind? "thread"|"process"|"fake" "thread" unless given; "process" is
----  an error in this version
----@field workers? integer from 1 to 4096; the setting `threads` unless given.
----  A fake pool has 1
+---@field kind? "thread"|"process"|"fake" "thread" unless given
+---@field workers? integer from 1 to 4096; unless given the setting `threads`,
+---  or `processes`. A fake pool has 1
 ---@field initializer? function called in each worker before its first item,
 ---  and again in a worker that takes the place of another; in a fake pool
 ---  once, at once. If it raises, every item fails with that error
 ---@field initargs? table arguments of the initializer, up to its n
 ---@field max_tasks_per_child? integer items after which a worker starts again
----  with a fresh state; the setting of that name unless given, no limit
----  without it
----@field max_memory_per_child? integer bytes of Lua memory after which it does
----@field pin? boolean|"auto" whether each worker gets a CPU of its own; the
+---  with a fresh state, or another process takes its place; the setting of
+---  that name unless given, no limit without it
+---@field max_memory_per_child? integer bytes of Lua memory after which it does,
+---  when the item is done. What a forked worker inherited does not count
+---@field pin? boolean|"auto" whether each thread gets a CPU of its own; the
 ---  setting of that name unless given
 ---@field start_method? "auto"|"fork"|"spawn" of worker processes: they inherit
 ---  the script's state, or are the command tidemill, started afresh; "auto"
@@ -49,9 +49,13 @@ local pool_options = {}
 ---@return tidemill.pool
 function tm.thread_pool() end
 
---- The shared pool of worker processes. This version has none: an error that
---- says so, except where parallelism is off; there, a fake pool.
----@param new? boolean|{new:boolean} begin afresh
+--- The runtime's shared pool of worker processes, made on first use with as
+--- many workers as the setting `processes` says. Where parallelism is off, and
+--- in a worker process, a fake pool. A worker that dies (killed, crashed in C)
+--- fails the item that it ran, with "worker_died"; another takes its place.
+---@param new? boolean|{new:boolean} true: the pool that there is is closed and
+---  joined first, so that the workers inherit today's state where they are
+---  forked. What is stored, or updated, needs no new pool
 ---@return tidemill.pool
 function tm.process_pool(new) end
 
@@ -101,8 +105,8 @@ function tm.parallel_enabled() end
 ---  i): the numbers do not depend on pool, workers or chunksize
 ---@field timeout? number seconds that an item may take, above 0; no limit
 ---  unless given
----@field retries? integer how often an item is tried again after a timeout;
----  0 unless given. Lua errors are not tried again
+---@field retries? integer how often an item is tried again after a timeout,
+---  or when its process died; 0 unless given. Lua errors are not tried again
 ---@field errors? "raise"|"collect" "raise", the first error by item order,
 ---  unless given; "collect" puts errors where their results would be
 ---@field name? string of the task, for errors and progress
@@ -301,7 +305,7 @@ local Error = {}
 --- "task": it raised an error. "timeout": an item, or `get`, took longer than
 --- allowed. "cancelled": by `cancel` or `terminate`. "interrupted": by Ctrl-C.
 --- "send": a function, item or result that cannot travel; its message names the
---- path. "worker_died": a process of the next versions.
+--- path. "worker_died": the worker process was killed, crashed or called _exit.
 ---@alias tidemill.error_kind string
 
 -- ---- tasks and ranges ----------------------------------------------------
@@ -313,7 +317,7 @@ local Error = {}
 ---@field setup? function called once in each worker before its first item
 ---@field chunksize? integer as in tidemill.options
 ---@field timeout? number seconds for each item
----@field retries? integer after a timeout
+---@field retries? integer after a timeout, or a death
 ---@field seed? integer as in tidemill.options
 local task_fields = {}
 
@@ -661,8 +665,8 @@ function tm.cpus() end
 ---@class tidemill.config
 ---@field threads? integer|"auto" workers of the shared thread pool; "auto", the
 ---  default, is the CPUs that affinity and cgroup quota leave to this process
----@field processes? integer|"auto" the same for worker processes, which this
----  version lacks; "auto" unless set
+---@field processes? integer|"auto" workers of the shared process pool;
+---  "auto", the default, is the same number
 ---@field cext_threads? integer threads that C libraries (BLAS, OpenMP) may use
 ---  in a worker; 1 unless set
 ---@field parallel? boolean whether there is parallelism at all; true unless set

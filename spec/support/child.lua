@@ -24,6 +24,15 @@ end
 child.command = os.getenv("TIDEMILL")
   or current_directory() .. "/build/tidemill"
 
+--- Whether it was built with a sanitizer, which has handlers of its own for the
+--- signals of crashes; and what keeps it from that, for `env`.
+child.sanitized = child.command:find "/[at]san/[^/]*$" ~= nil
+child.crashes = {}
+for _, name in ipairs { "ASAN_OPTIONS", "TSAN_OPTIONS" } do
+  child.crashes[#child.crashes + 1] = name .. "="
+    .. "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0"
+end
+
 --- Seconds after which a child is taken to hang.
 local LIMIT <const> = 60
 

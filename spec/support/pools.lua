@@ -69,6 +69,10 @@ function pools.await(counter, n)
     "a signal")
 end
 
+--- The real globals, which a spec has not.
+---@return table
+function pools.globals() return _G end
+
 --- Two collections: the second for what finalisers of the first let go.
 function pools.collect()
   collectgarbage()

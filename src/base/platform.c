@@ -318,8 +318,15 @@ static bool is_ours(const char *task) {
   return strncmp(name, "tm-", 3) == 0;
 }
 
+static _Atomic int unnamed;
+
+void tm__threads_unnamed(int more) { atomic_fetch_add(&unnamed, more); }
+
+void tm__threads_forked(void) { atomic_store(&unnamed, 0); }
+
+/* Those without a name are asked for first: who gets one now counts once. */
 int tm__foreign_threads(void) {
-  int count = 0;
+  int count = -atomic_load(&unnamed);
   long self = syscall(SYS_gettid);
   DIR *tasks = opendir("/proc/self/task");
   struct dirent *entry;
@@ -327,7 +334,7 @@ int tm__foreign_threads(void) {
     if (entry->d_name[0] != '.' && atol(entry->d_name) != self)
       count += !is_ours(entry->d_name);
   if (tasks) closedir(tasks);
-  return count;
+  return count > 0 ? count : 0;
 }
 
 void tm__mask_get(tm__mask *out) {

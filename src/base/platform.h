@@ -89,8 +89,11 @@ int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits);
 int tm__cpu(void);
 
 /* Threads of this process but the calling one whose names do not begin with
-   "tm-", as those of ours do. */
+   "tm-", as those of ours do; and how many more are of ours that have no name
+   yet (-1: one less). In a forked child there are none. */
 int tm__foreign_threads(void);
+void tm__threads_unnamed(int more);
+void tm__threads_forked(void);
 
 /* An opaque set of CPUs: this thread's mask. */
 typedef struct tm__mask {

@@ -46,6 +46,7 @@ typedef struct tm__state {
   uint64_t raised_at;          /* when the running item was first unwound */
   lua_Hook old_hook;           /* what we replaced to unwind */
   int old_mask, old_count;
+  size_t inherited;  /* bytes of Lua memory at the fork of a worker */
   size_t arrays;     /* bytes of arrays that this state holds */
   size_t array_debt; /* of those that came, not yet told to the collector */
   size_t array_news; /* of those that came since the last full collection */

@@ -464,5 +464,5 @@ const tm__guest tm__guest_forked = {.open = tm__forked_open,
                                     .run = guest_run,
                                     .interrupt = guest_interrupt,
                                     .inherit = tm__forked_inherit,
-                                    .memory = guest_memory,
+                                    .memory = tm__forked_memory,
                                     .dispose = guest_dispose};

@@ -17,6 +17,7 @@ extern const tm__guest tm__guest_forked;
 int tm__forked_inherit(tm__worker *w);
 int tm__forked_open(tm__worker *w, void **state, tm_error *e);
 void tm__forked_close(tm__worker *w, void *state);
+size_t tm__forked_memory(tm__worker *w);
 
 /* Runs the pool's initializer in a fresh state. */
 int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e);

@@ -41,6 +41,11 @@ static int adopt(lua_State *L) {
   return 1;
 }
 
+static size_t count(lua_State *L) {
+  return (size_t)lua_gc(L, LUA_GCCOUNT) * 1024 +
+         (size_t)lua_gc(L, LUA_GCCOUNTB);
+}
+
 int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
   tm__state *s = script_of(w);
   lua_State *L = s->main;
@@ -59,7 +64,14 @@ int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
   lua_pop(L, 1);
   s->running = co;
   *state = co;
+  s->inherited = count(co);
   return w->pool->initializer ? tm__guest_initialize(w, co, e) : TM_OK;
+}
+
+/* What the script had does not count: a fresh worker would have it too. */
+size_t tm__forked_memory(tm__worker *w) {
+  size_t now = count(w->state), before = tm__state_get(w->state)->inherited;
+  return now > before ? now - before : 0;
 }
 
 void tm__forked_close(tm__worker *w, void *state) {

@@ -181,6 +181,7 @@ static void *monitor_main(void *argument) {
   tm__monitor *m = argument;
   here = true;
   tm__thread_name("tm-monitor");
+  tm__threads_unnamed(-1);
   pthread_mutex_lock(&m->lock);
   while (!m->ending) {
     uint64_t now = tm__now(), next = UINT64_MAX;
@@ -235,11 +236,13 @@ static int start(tm__monitor *m, tm_error *e) {
   if (m->news < 0) m->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (m->news < 0) return tm__fail_errno(e, "cannot make an eventfd");
   sigfillset(&all);
+  tm__threads_unnamed(1);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = pthread_create(&m->thread, NULL, monitor_main, m);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   m->running = error == 0;
   if (m->running) return TM_OK;
+  tm__threads_unnamed(-1);
   return tm__fail(e, TM_ESYS, "cannot start the thread for time limits");
 }
 

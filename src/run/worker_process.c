@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -74,12 +75,14 @@ static void set_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What the script read ahead is the script's as well. */
 static void set_streams(void) {
   int null = open("/dev/null", O_RDONLY);
   if (null > STDIN_FILENO) {
     dup2(null, STDIN_FILENO);
     close(null);
   }
+  __fpurge(stdin);
   setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 }
 
@@ -119,6 +122,7 @@ static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
   tm__process_begin(parent, main_thread);
   tm__pid_changed();
+  tm__threads_forked();
   tm__served = pool;
   tm__served_seat = w->seat;
   atomic_store(&w->seat->pid, tm__pid());
