@@ -435,10 +435,20 @@ int tm__shared_release(void *base, int fd, size_t offset, size_t size) {
   return TM_ESYS;
 }
 
-void tm__thread_name(const char *name) {
+static void name_thread(pthread_t thread, const char *name) {
   char cut[16];
   snprintf(cut, sizeof cut, "%s", name);
-  pthread_setname_np(pthread_self(), cut);
+  pthread_setname_np(thread, cut);
+}
+
+void tm__thread_name(const char *name) { name_thread(pthread_self(), name); }
+
+int tm__thread_start(pthread_t *out, const char *name, void *(*main)(void *),
+                     void *argument) {
+  /* the thread itself may look at *out: it is there before it runs */
+  int error = pthread_create(out, NULL, main, argument);
+  if (!error) name_thread(*out, name);
+  return error;
 }
 
 bool tm__signals_prompt(void) {

@@ -7,6 +7,7 @@
 #ifndef TM_BASE_PLATFORM_H
 #define TM_BASE_PLATFORM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -126,5 +127,10 @@ bool tm__signals_prompt(void);
 
 /* The calling thread's name in debuggers and top; at most 15 characters. */
 void tm__thread_name(const char *name);
+
+/* Starts a thread that has its name when this returns, whether or not it ran
+   already: threads of ours are told by their names. Answers an errno. */
+int tm__thread_start(pthread_t *out, const char *name, void *(*main)(void *),
+                     void *argument);
 
 #endif
