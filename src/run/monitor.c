@@ -68,11 +68,13 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
   if (!w) return fill_place(pool, index, now);
   pthread_mutex_lock(&w->lock);
   uint64_t next = earliest_deadline(w);
+  if (w->seat && w->late != next) {
+    w->late = next; /* another item by now */
+    w->expired = 0;
+  }
   if (next <= now) {
     replace = hurry(w, now);
     next = now + GRACE_NS;
-  } else if (w->seat) {
-    w->expired = 0;
   }
   pthread_t thread = w->thread;
   pthread_mutex_unlock(&w->lock);
@@ -135,9 +137,10 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
   pthread_mutex_unlock(&pool->roster);
   if (pool->hub) {
     if (!pool->kind->forks) tm__pool_refill(pool);
+    bool doubtful = tm__pool_audit(pool);
     tm__pool_tell_inboxes(pool);
     tm__pool_sweep(pool);
-    if ((pool->head || pool->retired) && now + TICK_NS < next)
+    if ((doubtful || pool->head || pool->retired) && now + TICK_NS < next)
       next = now + TICK_NS;
   }
   return next;
@@ -157,7 +160,6 @@ static void sleep_until(tm__monitor *m, uint64_t at) {
 
 static void *monitor_main(void *argument) {
   tm__monitor *m = argument;
-  tm__thread_name("tm-monitor");
   pthread_mutex_lock(&m->lock);
   while (!m->ending) {
     uint64_t now = tm__now(), next = UINT64_MAX;
@@ -213,7 +215,7 @@ static int start(tm__monitor *m, tm_error *e) {
   if (m->news < 0) return tm__fail_errno(e, "cannot make an eventfd");
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&m->thread, NULL, monitor_main, m);
+  int error = tm__thread_start(&m->thread, "tm-monitor", monitor_main, m);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   m->running = error == 0;
   if (m->running) return TM_OK;
@@ -248,6 +250,26 @@ int tm__monitor_limit(tm__monitor *m, tm__pool *pool, uint64_t limit,
   }
   pthread_mutex_unlock(&m->lock);
   return status;
+}
+
+/* A pool that wants it, with a reference; NULL. */
+static tm__pool *find_short(tm__monitor *m) {
+  pthread_mutex_lock(&m->lock);
+  tm__pool *pool = m->pools;
+  while (pool && !tm__pool_wants_refill(pool)) pool = pool->watched_next;
+  if (pool) tm__pool_ref(pool);
+  pthread_mutex_unlock(&m->lock);
+  return pool;
+}
+
+/* Not with the lock: a fork takes others. A pool that cannot be refilled now
+   does not want it again at once. */
+void tm__monitor_refill(tm__monitor *m) {
+  tm__pool *pool;
+  while ((pool = find_short(m))) {
+    tm__pool_refill(pool);
+    tm__pool_unref(pool);
+  }
 }
 
 void tm__monitor_forget(tm__monitor *m, tm__pool *pool) {
