@@ -26,9 +26,9 @@ describe("a pool of processes", function()
   it("serves jobs that have no place in its ring after all workers died",
     function()
       local deaths = pools.signal()
-      local function die_together(deaths)
-        deaths:increment()
-        while deaths:value() < 4 do os.execute "sleep 0.02" end
+      local function die_together(all)
+        all:increment()
+        while all:value() < 4 do os.execute "sleep 0.02" end
         os.execute "kill -9 $PPID"
       end
       for _ = 1, 2 do pool:apply_async(die_together, { deaths }) end

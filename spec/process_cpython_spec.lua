@@ -232,7 +232,7 @@ describe("the workers of a pool of processes", function()
     local before, answers = {}, {}
     for i = 1, 100 do answers[i] = pool:apply_async(square, { i }) end
     for i = 1, 100 do assert.equal(i * i, answers[i]:get()) end
-    for i = 1, 100 do
+    for _ = 1, 100 do
       local id = pool:apply(pid)
       before[id] = (before[id] or 0) + 1
     end

@@ -68,7 +68,7 @@ struct tm__pool {
   int stillborn;         /* processes in a row that died as they opened */
   char last_words[400];  /* how the last of them ended */
   _Atomic uint64_t deaths; /* processes, ever */
-  _Atomic int doubtful;  /* jobs in the ring have items that are settled and
+  _Atomic int doubtful;    /* jobs in the ring have items that are settled and
                             perhaps not counted */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;
