@@ -35,6 +35,21 @@ static void answer(tm__job *job, tm__claim *c) {
   tm__job_publish(job, c, m, c->last - c->first, c->last - c->first);
 }
 
+static tm__msg *item_message(uint64_t i) {
+  tm__buf b;
+  tm__keys keys;
+  tm__buf_init(&b, pool->mem);
+  tm__keys_init(&keys, pool->mem);
+  CHECK(tm__msg_open(&b) && tm__buf_put(&b, &i, sizeof i));
+  return tm__msg_seal(&b, &keys);
+}
+
+static void take(tm__job *job, uint64_t i) {
+  tm__msg *m = tm__job_take(job, i);
+  CHECK(m && m->first == i);
+  tm__msg_unref(m, pool->mem, rt->store);
+}
+
 /* ---- claims ---- */
 
 typedef struct claimer {
@@ -116,6 +131,50 @@ static void test_given_back_is_cut(void) {
   CHECK(tm__job_claim(job, UINT64_MAX, 1, 0, &claim));
   CHECK(claim.first == 7 && claim.last == 10);
   CHECK(!tm__job_claim(job, 1, 1, 0, &claim));
+  tm__job_unref(job);
+}
+
+static void nothing_found(tm__job *job, tm__claim *claim, void *argument) {
+  (void)job, (void)claim, (void)argument;
+  CHECK(false);
+}
+
+/* A worker that was killed between giving back and saying where. */
+static void test_given_back_without_a_note(void) {
+  tm__claim claim;
+  tm__job *job = new_job(10, (tm__spec){.chunk = 5});
+  CHECK(tm__job_claim(job, 5, 1, 1, &claim));
+  CHECK(tm__job_claim(job, 5, 1, 1, &claim) && claim.first == 5);
+  tm__runs_give_back(job, &claim);
+  atomic_store(&job->again, 0);
+  CHECK(!tm__job_claimable(job));
+  tm__runs_each(job, 2, nothing_found, NULL);
+  CHECK(tm__job_claim(job, 5, 1, 0, &claim) && claim.first == 5);
+  CHECK(!tm__job_claim(job, 5, 1, 0, &claim));
+  tm__job_unref(job);
+}
+
+static void give_back(tm__job *job, tm__claim *claim, void *argument) {
+  ++*(int *)argument;
+  tm__job_give_back(job, claim);
+}
+
+/* The smallest stream has one place, again and again. */
+static void test_runs_of_a_narrow_stream(void) {
+  tm__claim c;
+  int found = 0;
+  tm__job *job = new_job(0, (tm__spec){.chunk = 1, .window = 1});
+  for (uint64_t i = 0; i < 5; i++) {
+    tm__job_feed(job, item_message(i));
+    CHECK(tm__job_claim(job, 1, 1, 1, &c) && c.first == i);
+    tm__runs_each(job, 1, give_back, &found);
+    CHECK(tm__job_claim(job, 1, 1, 0, &c) && c.first == i);
+    answer(job, &c);
+    take(job, i);
+    CHECK(tm__job_room(job, i + 1) == 1);
+  }
+  CHECK(found == 5);
+  tm__job_close(job);
   tm__job_unref(job);
 }
 
@@ -215,22 +274,25 @@ static void test_stop_takes_what_was_given_back(void) {
   tm__job_unref(job);
 }
 
+/* A job that a dead worker may have pushed or not: once, whoever let go of it
+   meanwhile. */
+static void test_suspects_come_once(void) {
+  tm__inbox *box = tm__inbox_new(&rt->mem);
+  for (int pushed = 0; pushed < 2; pushed++) {
+    tm__job *job = new_job(1, (tm__spec){.chunk = 1});
+    tm__inbox_expect(box, job);
+    if (pushed) tm__inbox_push(box, job);
+    if (pushed) CHECK(inbox_length(box) == 1);
+    tm__inbox_suspect(box, job);
+    CHECK(inbox_length(box) == !pushed && inbox_length(box) == 0);
+    CHECK(job->refs == 1);
+    tm__job_unref(job);
+  }
+  tm__inbox_close(box);
+  tm__inbox_unref(box);
+}
+
 /* ---- streams ---- */
-
-static tm__msg *item_message(uint64_t i) {
-  tm__buf b;
-  tm__keys keys;
-  tm__buf_init(&b, pool->mem);
-  tm__keys_init(&keys, pool->mem);
-  CHECK(tm__msg_open(&b) && tm__buf_put(&b, &i, sizeof i));
-  return tm__msg_seal(&b, &keys);
-}
-
-static void take(tm__job *job, uint64_t i) {
-  tm__msg *m = tm__job_take(job, i);
-  CHECK(m && m->first == i);
-  tm__msg_unref(m, pool->mem, rt->store);
-}
 
 static void test_stream(void) {
   tm__claim c;
@@ -327,6 +389,9 @@ int main(void) {
   test_claims_partition();
   test_measured_claims_leave_a_fair_share();
   test_given_back_is_cut();
+  test_given_back_without_a_note();
+  test_runs_of_a_narrow_stream();
+  test_suspects_come_once();
   test_ends_once();
   test_empty_job_is_done();
   test_raise_closes_above_the_lowest();

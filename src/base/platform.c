@@ -162,7 +162,7 @@ static int read_numbers(hierarchy *h, const char *file, double *a, double *b) {
   if (!f) return 0;
   int count = fscanf(f, "%lf %lf", a, b);
   fclose(f);
-  return count > 0 ? count : 0;
+  return count;
 }
 
 /* The limit that one group sets, over its period where there is one;
@@ -318,15 +318,8 @@ static bool is_ours(const char *task) {
   return strncmp(name, "tm-", 3) == 0;
 }
 
-static _Atomic int unnamed;
-
-void tm__threads_unnamed(int more) { atomic_fetch_add(&unnamed, more); }
-
-void tm__threads_forked(void) { atomic_store(&unnamed, 0); }
-
-/* Those without a name are asked for first: who gets one now counts once. */
 int tm__foreign_threads(void) {
-  int count = -atomic_load(&unnamed);
+  int count = 0;
   long self = syscall(SYS_gettid);
   DIR *tasks = opendir("/proc/self/task");
   struct dirent *entry;
@@ -334,7 +327,7 @@ int tm__foreign_threads(void) {
     if (entry->d_name[0] != '.' && atol(entry->d_name) != self)
       count += !is_ours(entry->d_name);
   if (tasks) closedir(tasks);
-  return count > 0 ? count : 0;
+  return count;
 }
 
 void tm__mask_get(tm__mask *out) {
@@ -442,10 +435,20 @@ int tm__shared_release(void *base, int fd, size_t offset, size_t size) {
   return TM_ESYS;
 }
 
-void tm__thread_name(const char *name) {
+static void name_thread(pthread_t thread, const char *name) {
   char cut[16];
   snprintf(cut, sizeof cut, "%s", name);
-  pthread_setname_np(pthread_self(), cut);
+  pthread_setname_np(thread, cut);
+}
+
+void tm__thread_name(const char *name) { name_thread(pthread_self(), name); }
+
+int tm__thread_start(pthread_t *out, const char *name, void *(*main)(void *),
+                     void *argument) {
+  /* the thread itself may look at *out: it is there before it runs */
+  int error = pthread_create(out, NULL, main, argument);
+  if (!error) name_thread(*out, name);
+  return error;
 }
 
 bool tm__signals_prompt(void) {

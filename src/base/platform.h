@@ -7,6 +7,7 @@
 #ifndef TM_BASE_PLATFORM_H
 #define TM_BASE_PLATFORM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -89,11 +90,8 @@ int tm__futex_wake_some(_Atomic uint32_t *word, int count, uint32_t bits);
 int tm__cpu(void);
 
 /* Threads of this process but the calling one whose names do not begin with
-   "tm-", as those of ours do; and how many more are of ours that have no name
-   yet (-1: one less). In a forked child there are none. */
+   "tm-", as those of ours do. */
 int tm__foreign_threads(void);
-void tm__threads_unnamed(int more);
-void tm__threads_forked(void);
 
 /* An opaque set of CPUs: this thread's mask. */
 typedef struct tm__mask {
@@ -129,5 +127,10 @@ bool tm__signals_prompt(void);
 
 /* The calling thread's name in debuggers and top; at most 15 characters. */
 void tm__thread_name(const char *name);
+
+/* Starts a thread that has its name when this returns, whether or not it ran
+   already: threads of ours are told by their names. Answers an errno. */
+int tm__thread_start(pthread_t *out, const char *name, void *(*main)(void *),
+                     void *argument);
 
 #endif

@@ -295,6 +295,7 @@ static void mark_taken(tm__jobbox *box, uint64_t i) {
   limit = atomic_load(&box->job->limit);
   while (box->oldest < limit && was_taken(box, box->oldest))
     box->taken[box->oldest++ % window] = 0;
+  box->job->taken = box->oldest;
 }
 
 static tm__msg *message_at(const tm__jobbox *box, uint64_t i) {
@@ -397,7 +398,10 @@ static int job_finish(lua_State *L) {
 
 /* done(job) -> whether it is done */
 static int job_done(lua_State *L) {
-  lua_pushboolean(L, tm__job_done(tm__job_check(L, 1)->job));
+  tm__job *job = tm__job_check(L, 1)->job;
+  bool done = tm__job_done(job);
+  if (!done) tm__pool_refill(job->pool);
+  lua_pushboolean(L, done);
   return 1;
 }
 
@@ -439,6 +443,7 @@ static int job_id(lua_State *L) {
    last call, earliest first; at most 100 */
 static int finished(lua_State *L) {
   tm__state *s = tm__state_get(L);
+  tm__monitor_refill(&s->rt->monitor);
   tm__job *job = s->inbox ? tm__inbox_take(s->inbox) : NULL;
   int n = 0;
   if (!job) return 0;

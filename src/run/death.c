@@ -137,27 +137,37 @@ static void settle_count(const death *d) {
   if (!job) return;
   atomic_fetch_add(&job->slack, atomic_load(&d->seat->settling_count));
   if (!job->spec.window) tm__job_audit(job);
+  atomic_store(&d->worker->pool->doubtful, 1);
   tm__job_tell(job);
 }
 
 /* It was about to say that a job is done. */
 static void settle_end(const death *d) {
   tm__job *job = atomic_load(&d->seat->finishing);
-  if (!job || !atomic_load(&job->ended) || tm__job_done(job)) return;
-  if (job->inbox) tm__inbox_suspect(job->inbox, job);
-  atomic_store(&job->done, 1);
-  tm__job_tell(job);
+  if (!job || !atomic_load(&job->ended)) return;
+  if (!tm__job_done(job)) {
+    if (job->inbox) tm__inbox_suspect(job->inbox, job);
+    atomic_store(&job->done, 1);
+  }
+  tm__job_tell(job); /* it may have died before it did */
 }
 
 /* ---- the seat ---- */
+
+/* What it gave back, or was about to, of a job that was stopped. */
+static void skip_stopped(tm__job *job) {
+  if (!atomic_load(&job->stopped) || tm__job_done(job)) return;
+  tm__job_stop(job, (int)atomic_load(&job->cancelled));
+}
 
 static void settle_jobs(death *d) {
   tm__held *held = atomic_load(&d->seat->held);
   uint32_t n = atomic_load(&d->seat->nheld);
   for (uint32_t i = 0; i < n; i++) {
     tm__job *job = atomic_load(&held[i].job);
-    if (job && !tm__job_done(job))
-      tm__runs_each(job, (uint32_t)d->worker->index, settle_run, d);
+    if (!job || tm__job_done(job)) continue;
+    tm__runs_each(job, (uint32_t)d->worker->index, settle_run, d);
+    skip_stopped(job);
   }
 }
 

@@ -148,7 +148,7 @@ void tm__seat_begin(tm__piece *p) {
   note(&s->keys, NULL);
   note(&s->nkeys, 0);
   note(&s->deadline, p->deadline);
-  note(&s->mood, TM__RUNNING);
+  atomic_store(&s->mood, TM__RUNNING); /* before it looks at `cancelled` */
 }
 
 void tm__seat_advance(tm__piece *p, uint64_t next) {
@@ -195,11 +195,14 @@ const tm__mem *tm__seat_mem(const tm__worker *w) {
 /* ---- the ring ---- */
 
 /* Where a look at the ring begins: what is further than a turn behind the
-   tail is met at the same place of this turn. Workers are done with jobs that
-   are still there to be taken out. */
+   tail is met at the same place of this turn, so nobody need look there any
+   more. Workers are done with jobs that are still there to be taken out. */
 static uint64_t begin(tm__hub *hub, uint64_t tail) {
-  uint64_t first = atomic_load(serves(hub) ? &hub->first : &hub->swept);
-  return tail - first > TM__RING && tail > first ? tail - TM__RING : first;
+  _Atomic uint64_t *at = serves(hub) ? &hub->first : &hub->swept;
+  uint64_t first = atomic_load(at);
+  if (tail <= first || tail - first <= TM__RING) return first;
+  atomic_compare_exchange_strong(at, &first, tail - TM__RING);
+  return tail - TM__RING;
 }
 
 /* Holds the job at a position; NULL when there is none. */
@@ -299,6 +302,18 @@ void tm__hub_tell_inboxes(tm__hub *hub) {
     if (job && job->inbox && atomic_load(&job->inbox->head))
       tm__inbox_tell(job->inbox);
   }
+}
+
+bool tm__hub_audit(tm__hub *hub) {
+  uint64_t tail = atomic_load(&hub->tail);
+  bool more = false;
+  for (uint64_t i = begin(hub, tail); i < tail; i++) {
+    tm__job *job = atomic_load(place(hub, i));
+    if (!job || job->spec.window || !atomic_load(&job->slack)) continue;
+    tm__job_audit(job);
+    if (!tm__job_done(job)) more = true;
+  }
+  return more;
 }
 
 bool tm__hub_empty(tm__hub *hub) { return !tm__hub_first(hub); }

@@ -138,6 +138,10 @@ tm__job *tm__hub_done(tm__hub *hub);
 /* A job in the ring, NULL: there is none. The pool's lock is held. */
 tm__job *tm__hub_first(tm__hub *hub);
 
+/* Audits the jobs in the ring that need it, but for streams, which are their
+   owner's to audit. Whether some of them go on. The pool's lock is held. */
+bool tm__hub_audit(tm__hub *hub);
+
 /* Wakes whoever waits for a job in the ring. The pool's lock is held. */
 void tm__hub_tell(tm__hub *hub);
 

@@ -69,8 +69,11 @@ void tm__inbox_push(tm__inbox *box, tm__job *job) {
   tm__inbox_tell(box);
 }
 
+/* The list has a reference of its own: who takes the job as one that was
+   pushed may let go of it before he asks for suspects. */
 void tm__inbox_suspect(tm__inbox *box, tm__job *job) {
   tm__job *head = atomic_load(&box->suspects);
+  tm__job_ref(job);
   do {
     job->next_suspect = head;
   } while (!atomic_compare_exchange_weak(&box->suspects, &head, job));
@@ -98,12 +101,15 @@ static void settle_event(tm__inbox *box) {
 }
 
 static tm__job *take_suspects(tm__inbox *box, tm__job *first) {
-  tm__job *job = atomic_exchange(&box->suspects, NULL);
-  for (; job; job = job->next_suspect) {
-    if (job->delivered) continue;
-    job->delivered = true;
-    job->next_done = first;
-    first = job;
+  tm__job *job = atomic_exchange(&box->suspects, NULL), *next;
+  for (; job; job = next) {
+    next = job->next_suspect;
+    if (!job->delivered) {
+      job->delivered = true;
+      job->next_done = first;
+      first = job;
+    }
+    tm__job_unref(job);
   }
   return first;
 }
@@ -123,6 +129,7 @@ tm__job *tm__inbox_take(tm__inbox *box) {
 
 void tm__inbox_close(tm__inbox *box) {
   tm__job *job = reverse(atomic_exchange(&box->head, shut()), NULL);
+  job = take_suspects(box, job);
   while (job) {
     tm__job *next = job->next_done;
     tm__job_unref(job);

@@ -35,7 +35,8 @@ void tm__inbox_expect(tm__inbox *box, tm__job *job);
 /* Any thread, of any process: adds a job (linked by next_done). */
 void tm__inbox_push(tm__inbox *box, tm__job *job);
 
-/* The same for a job that may have been pushed by one who is dead. */
+/* The same for a job that may have been pushed by one who is dead; it is not
+   done yet, so whoever has it from the inbox still waits. */
 void tm__inbox_suspect(tm__inbox *box, tm__job *job);
 
 /* The descriptor, made by the first call. TM_ESYS. */

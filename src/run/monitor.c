@@ -68,11 +68,13 @@ static uint64_t watch_worker(tm__pool *pool, int index, uint64_t now) {
   if (!w) return fill_place(pool, index, now);
   pthread_mutex_lock(&w->lock);
   uint64_t next = earliest_deadline(w);
+  if (w->seat && w->late != next) {
+    w->late = next; /* another item by now */
+    w->expired = 0;
+  }
   if (next <= now) {
     replace = hurry(w, now);
     next = now + GRACE_NS;
-  } else if (w->seat) {
-    w->expired = 0;
   }
   pthread_t thread = w->thread;
   pthread_mutex_unlock(&w->lock);
@@ -154,9 +156,11 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
   if (pool->hub) {
     uint64_t at = pool->kind->forks ? UINT64_MAX : refill(pool, now);
     if (at < next) next = at;
+    bool doubtful = tm__pool_audit(pool);
     tm__pool_tell_inboxes(pool);
     tm__pool_sweep(pool);
-    if (tm__pool_lingers(pool) && now + TICK_NS < next) next = now + TICK_NS;
+    if ((doubtful || tm__pool_lingers(pool)) && now + TICK_NS < next)
+      next = now + TICK_NS;
   }
   return next;
 }
@@ -180,8 +184,6 @@ bool tm__monitor_here(void) { return here; }
 static void *monitor_main(void *argument) {
   tm__monitor *m = argument;
   here = true;
-  tm__thread_name("tm-monitor");
-  tm__threads_unnamed(-1);
   pthread_mutex_lock(&m->lock);
   while (!m->ending) {
     uint64_t now = tm__now(), next = UINT64_MAX;
@@ -236,13 +238,11 @@ static int start(tm__monitor *m, tm_error *e) {
   if (m->news < 0) m->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (m->news < 0) return tm__fail_errno(e, "cannot make an eventfd");
   sigfillset(&all);
-  tm__threads_unnamed(1);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&m->thread, NULL, monitor_main, m);
+  int error = tm__thread_start(&m->thread, "tm-monitor", monitor_main, m);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   m->running = error == 0;
   if (m->running) return TM_OK;
-  tm__threads_unnamed(-1);
   return tm__fail(e, TM_ESYS, "cannot start the thread for time limits");
 }
 
@@ -274,6 +274,26 @@ int tm__monitor_limit(tm__monitor *m, tm__pool *pool, uint64_t limit,
   }
   pthread_mutex_unlock(&m->lock);
   return status;
+}
+
+/* A pool that wants it, with a reference; NULL. */
+static tm__pool *find_short(tm__monitor *m) {
+  pthread_mutex_lock(&m->lock);
+  tm__pool *pool = m->pools;
+  while (pool && !tm__pool_wants_refill(pool)) pool = pool->watched_next;
+  if (pool) tm__pool_ref(pool);
+  pthread_mutex_unlock(&m->lock);
+  return pool;
+}
+
+/* Not with the lock: a fork takes others. A pool that cannot be refilled now
+   does not want it again at once. */
+void tm__monitor_refill(tm__monitor *m) {
+  tm__pool *pool;
+  while ((pool = find_short(m))) {
+    tm__pool_refill(pool);
+    tm__pool_unref(pool);
+  }
 }
 
 void tm__monitor_forget(tm__monitor *m, tm__pool *pool) {

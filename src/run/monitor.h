@@ -53,6 +53,10 @@ bool tm__monitor_here(void);
 /* Makes it look again. Any thread. */
 void tm__monitor_wake(tm__monitor *m);
 
+/* Replaces the workers of watched pools that this thread may replace: what a
+   script does that only looks now and then. */
+void tm__monitor_refill(tm__monitor *m);
+
 /* Forgets a pool; afterwards the monitor does not touch it. */
 void tm__monitor_forget(tm__monitor *m, struct tm__pool *pool);
 

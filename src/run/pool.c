@@ -292,6 +292,8 @@ static tm__job *turn_ring(tm__pool *pool) {
 void tm__pool_tell(tm__pool *pool) {
   pthread_mutex_lock(&pool->lock);
   tm__hub_tell(pool->hub);
+  for (tm__job *job = pool->head; job; job = job->queued_next)
+    tm__job_tell(job);
   pthread_mutex_unlock(&pool->lock);
 }
 
@@ -299,6 +301,15 @@ void tm__pool_tell_inboxes(tm__pool *pool) {
   pthread_mutex_lock(&pool->lock);
   tm__hub_tell_inboxes(pool->hub);
   pthread_mutex_unlock(&pool->lock);
+}
+
+bool tm__pool_audit(tm__pool *pool) {
+  if (!atomic_exchange(&pool->doubtful, 0)) return false;
+  pthread_mutex_lock(&pool->lock);
+  bool doubtful = tm__hub_audit(pool->hub);
+  pthread_mutex_unlock(&pool->lock);
+  if (doubtful) atomic_store(&pool->doubtful, 1);
+  return doubtful;
 }
 
 void tm__pool_sweep(tm__pool *pool) {

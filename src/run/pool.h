@@ -72,6 +72,8 @@ struct tm__pool {
   int stillborn;         /* processes in a row that died as they opened */
   char last_words[400];  /* how the last of them ended */
   _Atomic uint64_t deaths; /* processes, ever */
+  _Atomic int doubtful;    /* jobs in the ring have items that are settled and
+                            perhaps not counted */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;
 
@@ -121,11 +123,18 @@ bool tm__pool_retire(tm__pool *pool, tm__job *job);
    for a place in the ring. */
 void tm__pool_sweep(tm__pool *pool);
 
+/* In the monitor: ends jobs that are over and that nobody waits for, who would
+   see it. Whether some are still in doubt. */
+bool tm__pool_audit(tm__pool *pool);
+
 /* Replaces processes that ended too early; does nothing on a thread that may
    not start one. When none can be started, what is left fails. */
 void tm__pool_refill(tm__pool *pool);
 
+/* Whether this thread would have something to do in tm__pool_refill, now; and
+   when to look again whether it has, TM__FOREVER: somebody will tell. */
 bool tm__pool_wants_refill(tm__pool *pool);
+uint64_t tm__pool_refill_at(tm__pool *pool);
 
 /* In the monitor: tells event loops of jobs that worker processes ended. */
 void tm__pool_tell_inboxes(tm__pool *pool);

@@ -285,14 +285,21 @@ static bool too_many_stillborn(const tm__pool *pool, tm_error *e) {
   return true;
 }
 
-/* Whether this thread would have something to do in tm__pool_refill. */
-bool tm__pool_wants_refill(tm__pool *pool) {
+/* Whether places are empty that this thread may fill. */
+static bool may_refill(tm__pool *pool) {
   if (!pool->hub || pool == tm__served || !atomic_load(&pool->dead))
     return false;
   if (pool->kind->forks && !pthread_equal(pool->maker, pthread_self()))
     return false;
-  return tm__pool_state_of(pool) != TM__TERMINATED &&
-         tm__now() >= atomic_load(&pool->refill_at);
+  return tm__pool_state_of(pool) != TM__TERMINATED;
+}
+
+bool tm__pool_wants_refill(tm__pool *pool) {
+  return may_refill(pool) && tm__now() >= atomic_load(&pool->refill_at);
+}
+
+uint64_t tm__pool_refill_at(tm__pool *pool) {
+  return may_refill(pool) ? atomic_load(&pool->refill_at) : TM__FOREVER;
 }
 
 void tm__pool_refill(tm__pool *pool) {

@@ -42,6 +42,18 @@ static void set_asleep(tm__pool *pool, bool asleep) {
   if (pool->hub) atomic_store(&pool->hub->script_sleeps, asleep);
 }
 
+/* Sleeps until the tick is not `seen`, at most until `end`. */
+static int sleep_on(tm__job *job, uint32_t seen, uint64_t end) {
+  uint64_t now = tm__now(), until = tm__pool_refill_at(job->pool);
+  if (now >= end) return TM_ETIMEOUT;
+  if (until > end) until = end;
+  if (until <= now) return TM_OK;
+  int status = tm__futex_wait(&job->tick, seen,
+                              until == TM__FOREVER ? until : until - now,
+                              job->hub != NULL);
+  return status == TM_ETIMEOUT && until < end ? TM_OK : status;
+}
+
 /* One sleep on the job's tick, at most until `end`. Whoever cancels what runs
    here raises the tick too, after it said so; whoever sees a process die does
    the same. */
@@ -54,14 +66,8 @@ static int doze(tm__job *job, tm__ready_fn ready, void *argument,
   uint32_t seen = atomic_load(&job->tick);
   if (!ready(job, argument) && !tm__worker_must_unwind() &&
       !tm__pool_wants_refill(pool)) {
-    uint64_t now = tm__now();
     set_asleep(pool, true);
-    if (now >= end)
-      status = TM_ETIMEOUT;
-    else
-      status = tm__futex_wait(&job->tick, seen,
-                              end == TM__FOREVER ? end : end - now,
-                              pool->hub != NULL);
+    status = sleep_on(job, seen, end);
     set_asleep(pool, false);
   }
   tm__worker_set_waiting(NULL);

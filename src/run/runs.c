@@ -226,7 +226,9 @@ void tm__runs_each(tm__job *job, uint32_t worker,
                   void (*found)(tm__job *, tm__claim *, void *),
                   void *argument) {
   uint64_t limit = atomic_load(&job->limit), i = 0;
-  if (job->spec.window && limit > job->nwords) i = limit - job->nwords;
+  uint64_t places = job->nwords ? job->nwords : 1;
+  if (job->spec.window && limit > places) i = limit - places;
+  if (i < limit) note_again(job, i);
   for (; i < limit && i <= atomic_load(&job->next); i++) {
     tm__run r = tm__runs_read(atomic_load(tm__runs_word(job, i)));
     if (r.state != TM__RUN_CLAIMED || r.worker != worker) continue;

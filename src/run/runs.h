@@ -80,7 +80,8 @@ void tm__runs_split(tm__job *job, tm__claim *claim, uint64_t at,
 uint64_t tm__runs_skip(tm__job *job, bool again);
 
 /* Calls found(job, claim, argument) for each run that the worker has; for who
-   settles the account of a dead one. */
+   settles the account of a dead one. What it gave back without a note is
+   found again, too. */
 void tm__runs_each(tm__job *job, uint32_t worker,
                   void (*found)(tm__job *, tm__claim *, void *),
                   void *argument);

@@ -250,6 +250,8 @@ static tm__msg *hold_item(const tm__piece *p) {
 static void run_items(tm__piece *p) {
   if (!tm__msg_open(&p->out)) return;
   tm__seat_begin(p);
+  /* Whoever cancels says so before he looks who runs. */
+  if (atomic_load(&p->job->cancelled)) return;
   if (p->job->batch)
     tm__batch_run(p);
   else

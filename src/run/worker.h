@@ -58,6 +58,7 @@ struct tm__worker {
   bool opening;            /* runs the initializer */
   _Atomic bool abandoned;  /* read by its own thread without the lock */
   uint64_t expired;        /* tm__now() when the monitor first saw it late */
+  uint64_t late;           /* of a process: the time limit that this is about */
   _Atomic uint32_t exited; /* 1 when the thread is about to end; lock */
 };
 

@@ -122,7 +122,6 @@ static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
   tm__process_begin(parent, main_thread);
   tm__pid_changed();
-  tm__threads_forked();
   tm__served = pool;
   tm__served_seat = w->seat;
   atomic_store(&w->seat->pid, tm__pid());

@@ -88,12 +88,8 @@ static void pin(tm__worker *w, const tm__mask *mask) {
 
 static void *main_of_thread(void *argument) {
   tm__worker *w = argument;
-  char name[32];
   tm__mask mask;
   self = w;
-  snprintf(name, sizeof name, "tm-worker-%d", w->index + 1);
-  tm__thread_name(name);
-  tm__threads_unnamed(-1);
   if (w->pool->pinned) {
     tm__mask_nth(&mask, &w->pool->rt->mask, w->index);
     pin(w, &mask);
@@ -107,13 +103,13 @@ static void *main_of_thread(void *argument) {
 
 static int start(tm__worker *w, tm_error *e) {
   sigset_t before;
+  char name[32];
+  snprintf(name, sizeof name, "tm-worker-%d", w->index + 1);
   atomic_fetch_add(&w->pool->rt->awake, 1);
   block_signals(&before);
-  tm__threads_unnamed(1);
-  int error = pthread_create(&w->thread, NULL, main_of_thread, w);
+  int error = tm__thread_start(&w->thread, name, main_of_thread, w);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error == 0) return TM_OK;
-  tm__threads_unnamed(-1);
   atomic_fetch_sub(&w->pool->rt->awake, 1);
   return tm__fail(e, TM_ESYS, "cannot start worker thread %d: %s", w->index + 1,
                   "the system has no more threads");
