@@ -33,7 +33,7 @@ ifdef SANITIZE
 SANITIZER = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
             -fno-omit-frame-pointer
 HOST_LIBS = -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive \
-            -Wl,-E -ldl
+            -Wl,-E
 SPEC_HOST = $(COMMAND)
 CHECKED = $(COMMAND) $(C_TESTS)
 else
@@ -46,6 +46,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZER) \
              -fPIC -fvisibility=hidden -pthread -MMD -MP -Isrc -Iinclude
 LUA_HEADERS = $(patsubst -I%,-isystem %,$(LUA_CFLAGS))
+LIBS = -ldl -lm
 LINK = $(CC) $(CFLAGS) $(SANITIZER) $(LDFLAGS) -pthread
 ANY_MAKE = $(MAKE) --no-print-directory
 
@@ -68,8 +69,8 @@ MODULE := $(BUILD)/tidemill.so
 all: $(COMMAND) $(ARCHIVE) $(SHARED) $(MODULE) ## the command, the libraries
 
 help: ## this list
-	@awk -F '## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); \
-	  printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F '## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); \
+	  printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 # ---- building ----------------------------------------------------------
 
@@ -103,26 +104,26 @@ $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
 
 $(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
 	@echo "  LINK  $@"
-	@$(LINK) -o $@ $^ $(HOST_LIBS) -lm
+	@$(LINK) -o $@ $^ $(HOST_LIBS) $(LIBS)
 
 $(SHARED): $(ARCHIVE) src/libtidemill.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
 	  -Wl,--version-script=src/libtidemill.map \
-	  -o $@ $(OBJECTS) $(LUA_LIBS) -lm
+	  -o $@ $(OBJECTS) $(LUA_LIBS) $(LIBS)
 	@ln -sf $(@F) $(@D)/$(SONAME)
 
 # The module takes Lua from whoever loads it, and keeps its core to itself.
 $(MODULE): $(ARCHIVE) src/module.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,--version-script=src/module.map \
-	  -o $@ $(OBJECTS) -lm
+	  -o $@ $(OBJECTS) $(LIBS)
 
 $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LUA_HEADERS) -Ispec/c -MF $@.d -c -o $@.o $<
-	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) -lm
+	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) $(LIBS)
 
 # Files that change only when what they say does.
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
@@ -219,7 +220,8 @@ INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
 $(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@LUA_LIBS@|$(LUA_LIBS)|' $< > $@
+	  -e 's|@LUA_LIBS@|$(strip $(LUA_LIBS))|' \
+	  -e 's|@LIBS@|$(LIBS) -pthread|' $< > $@
 
 install: all $(BUILD)/tidemill.pc ## into DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
@@ -245,7 +247,13 @@ install-module: $(MODULE)
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-rmdir $(DESTDIR)$(DATADIR)
+	@test -n "$(DESTDIR)" || PATH=$$PATH:/sbin ldconfig 2>/dev/null || :
+
+# Into a scratch prefix; the hosts of examples/ are built against that.
+check-install: ## install elsewhere, build and run the example hosts there
+	@CC='$(CC)' CXX='$(CXX)' LUA='$(LUA)' BUILD='$(BUILD)' MAKE='$(MAKE)' \
+	  sh tools/check-install.sh
 
 .DELETE_ON_ERROR:
 .PHONY: all help deps demo test check asan tsan bench lint warnings format \
-        docs clean install module install-module uninstall FORCE
+        docs clean install module install-module uninstall check-install FORCE

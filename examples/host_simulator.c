@@ -370,7 +370,8 @@ static int run(void) {
   sigaction(SIGINT, &old, NULL);
   for (int i = 0; i < 2; i++)
     if (both[i].status) {
-      fprintf(stderr, "%s: %s\n", tm_status_name(both[i].status), both[i].error.text);
+      fprintf(stderr, "%s: %s\n", tm_status_name(both[i].status),
+              both[i].error.text);
       wrong++;
     }
   return wrong ? wrong : judge();
