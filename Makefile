@@ -43,8 +43,9 @@ CHECKED = all $(C_TESTS)
 endif
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZER) \
-             -fPIC -fvisibility=hidden -pthread -MMD -MP -Isrc -Iinclude
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) $(CFLAGS) \
+             $(SANITIZER) -fPIC -fvisibility=hidden -pthread -MMD -MP \
+             -Isrc -Iinclude
 LUA_HEADERS = $(patsubst -I%,-isystem %,$(LUA_CFLAGS))
 LIBS = -ldl -lm
 LINK = $(CC) $(CFLAGS) $(SANITIZER) $(LDFLAGS) -pthread
@@ -128,7 +129,7 @@ $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 # Files that change only when what they say does.
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(BUILD)/flags: FORCE
-	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
+	@$(call remember,$(CC) $(CPPFLAGS) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
 $(BUILD)/objects: FORCE
 	@$(call remember,$(OBJECTS))
 
