@@ -198,6 +198,7 @@ format: ## lay out the C files as .clang-format says
 
 docs: ## the API pages, as HTML in build/docs
 	@mkdir -p $(BUILD)/docs
+	@LUA='$(LUA)' sh tools/doxygen.sh $(BUILD)/docs/c
 	@$(LUA) tools/docs.lua $(BUILD)/docs
 
 clean: ## remove all that was built
