@@ -55,7 +55,8 @@ CORE := $(wildcard src/base/*.c src/store/*.c src/run/*.c src/host/*.c)
 BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h
-C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch])
+C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch] \
+             examples/*.c examples/*.cpp)
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
