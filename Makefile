@@ -220,9 +220,12 @@ INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
   $(HEADERS:include/%=$(INCLUDEDIR)/%) $(LUA_CMODDIR)/tidemill.so \
   $(DATADIR)/core.d.lua $(MANDIR)/tidemill.1
 
+# What is below the prefix is named by it, so that pkg-config can move it.
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 $(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	@sed -e 's|@PREFIX@|$(PREFIX)|' \
+	  -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
+	  -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' -e 's|@VERSION@|$(VERSION)|' \
 	  -e 's|@LUA_LIBS@|$(strip $(LUA_LIBS))|' \
 	  -e 's|@LIBS@|$(LIBS) -pthread|' $< > $@
 
