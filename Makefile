@@ -33,7 +33,7 @@ ifdef SANITIZE
 SANITIZER = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
             -fno-omit-frame-pointer
 HOST_LIBS = -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive \
-            -Wl,-E -ldl
+            -Wl,-E
 SPEC_HOST = $(COMMAND)
 CHECKED = $(COMMAND) $(C_TESTS)
 else
@@ -43,9 +43,11 @@ CHECKED = all $(C_TESTS)
 endif
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZER) \
-             -fPIC -fvisibility=hidden -pthread -MMD -MP -Isrc -Iinclude
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CPPFLAGS) $(CFLAGS) \
+             $(SANITIZER) -fPIC -fvisibility=hidden -pthread -MMD -MP \
+             -Isrc -Iinclude
 LUA_HEADERS = $(patsubst -I%,-isystem %,$(LUA_CFLAGS))
+LIBS = -ldl -lm
 LINK = $(CC) $(CFLAGS) $(SANITIZER) $(LDFLAGS) -pthread
 ANY_MAKE = $(MAKE) --no-print-directory
 
@@ -54,7 +56,7 @@ BIND := $(wildcard src/bind/*.c)
 LUA_FILES := $(filter-out %.d.lua,$(wildcard lua/tidemill/*.lua))
 KERNEL_HEADER := include/tidemill_kernel.h
 C_FILES := $(wildcard src/*.c src/*/*.[ch] include/*.h spec/c/*.[ch] \
-             bench/*/*.[ch] bench/rows/*/*.c)
+             bench/*/*.[ch] bench/rows/*/*.c examples/*.c examples/*.cpp)
 C_TESTS := $(patsubst spec/c/%.c,$(BUILD)/test/%,$(wildcard spec/c/test_*.c))
 
 CORE_OBJECTS := $(CORE:src/%.c=$(BUILD)/obj/%.o)
@@ -107,31 +109,31 @@ $(ARCHIVE): $(OBJECTS) $(BUILD)/objects
 
 $(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
 	@echo "  LINK  $@"
-	@$(LINK) -o $@ $^ $(HOST_LIBS) -lm
+	@$(LINK) -o $@ $^ $(HOST_LIBS) $(LIBS)
 
 $(SHARED): $(ARCHIVE) src/libtidemill.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
 	  -Wl,--version-script=src/libtidemill.map \
-	  -o $@ $(OBJECTS) $(LUA_LIBS) -lm
+	  -o $@ $(OBJECTS) $(LUA_LIBS) $(LIBS)
 	@ln -sf $(@F) $(@D)/$(SONAME)
 
 # The module takes Lua from whoever loads it, and keeps its core to itself.
 $(MODULE): $(ARCHIVE) src/module.map
 	@echo "  LINK  $@"
 	@$(LINK) -shared -Wl,--version-script=src/module.map \
-	  -o $@ $(OBJECTS) -lm
+	  -o $@ $(OBJECTS) $(LIBS)
 
 $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps
 	@echo "  CC    $<"
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_CFLAGS) $(LUA_HEADERS) -Ispec/c -MF $@.d -c -o $@.o $<
-	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) -lm
+	@$(LINK) -o $@ $@.o $(ARCHIVE) $(LUA_LIBS) $(LIBS)
 
 # Files that change only when what they say does.
 remember = mkdir -p $(BUILD); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 $(BUILD)/flags: FORCE
-	@$(call remember,$(CC) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
+	@$(call remember,$(CC) $(CPPFLAGS) $(CFLAGS) $(LUA_CFLAGS) $(FFI_CFLAGS))
 $(BUILD)/command: FORCE
 	@$(call remember,$(BINDIR))
 $(BUILD)/objects: FORCE
@@ -229,6 +231,7 @@ format: ## lay out the C files as .clang-format says
 
 docs: ## the API pages, as HTML in build/docs
 	@mkdir -p $(BUILD)/docs
+	@LUA='$(LUA)' sh tools/doxygen.sh $(BUILD)/docs/c
 	@$(LUA) tools/docs.lua $(BUILD)/docs
 
 clean: ## remove all that was built
@@ -249,10 +252,14 @@ INSTALLED = $(BINDIR)/tidemill $(LIBDIR)/libtidemill.a \
   $(HEADERS:include/%=$(INCLUDEDIR)/%) $(LUA_CMODDIR)/tidemill.so \
   $(DATADIR)/core.d.lua $(MANDIR)/tidemill.1
 
+# What is below the prefix is named by it, so that pkg-config can move it.
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 $(BUILD)/tidemill.pc: src/tidemill.pc.in FORCE
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-	  -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	  -e 's|@LUA_LIBS@|$(LUA_LIBS)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' \
+	  -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' \
+	  -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' -e 's|@VERSION@|$(VERSION)|' \
+	  -e 's|@LUA_LIBS@|$(strip $(LUA_LIBS))|' \
+	  -e 's|@LIBS@|$(LIBS) -pthread|' $< > $@
 
 install: all $(BUILD)/tidemill.pc ## into DESTDIR and PREFIX (/usr/local)
 	install -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
@@ -278,8 +285,15 @@ install-module: $(MODULE)
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	-rmdir $(DESTDIR)$(DATADIR)
+	@test -n "$(DESTDIR)" || PATH=$$PATH:/sbin ldconfig 2>/dev/null || :
+
+# Into a scratch prefix; the hosts of examples/ are built against that.
+check-install: ## install elsewhere, build and run the example hosts there
+	@CC='$(CC)' CXX='$(CXX)' LUA='$(LUA)' BUILD='$(BUILD)' MAKE='$(MAKE)' \
+	  sh tools/check-install.sh
 
 .DELETE_ON_ERROR:
 .PHONY: all help deps demo test check asan tsan bench bench-compare \
         bench-counts bench-plots bench-programs bench-loads bench-core lint \
-        warnings format docs clean install module install-module uninstall FORCE
+        warnings format docs clean install module install-module uninstall \
+        check-install FORCE

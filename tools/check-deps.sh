@@ -2,7 +2,8 @@
 # Names what is missing for the groups of work given as arguments, and the
 # command that installs it; exits 1 when anything is. Installs nothing.
 #
-#   check-deps.sh build test     groups: make build ffi test lint clang
+#   check-deps.sh build test     groups: make build ffi test lint clang hosts
+#                                docs rock debian
 #   check-deps.sh --list build   the Debian packages alone, on one line
 
 list=no
@@ -77,6 +78,21 @@ for group; do
     ;;
   clang)
     need clang "clang" command -v clang
+    ;;
+  hosts)
+    need g++ "a C++ compiler" command -v "${CXX:-g++}"
+    ;;
+  docs)
+    need doxygen "Doxygen" command -v doxygen
+    ;;
+  rock)
+    need luarocks "LuaRocks" command -v luarocks
+    ;;
+  debian)
+    need debhelper "debhelper" command -v dh
+    need dpkg-dev "dpkg-buildpackage" command -v dpkg-buildpackage
+    need fakeroot "fakeroot" command -v fakeroot
+    need libffi-dev "libffi (ffi.h)" header ffi.h
     ;;
   *)
     echo "check-deps.sh: unknown group '$group'" >&2

@@ -1,7 +1,8 @@
 -- Writes the API as HTML pages into the directory named: one from the
--- annotations lua/tidemill/core.d.lua, one from each public header. These
--- are the only source of what the pages say. A public function without a
--- comment is an error.
+-- annotations lua/tidemill/core.d.lua, one from each public header, and an
+-- index of them (with Doxygen's pages, when they are in its folder c). The
+-- annotations and headers are the only source of what the pages say. A public
+-- function without a comment is an error.
 
 local OUT = arg[1]
 
@@ -16,6 +17,9 @@ nav { columns: 3; font-size: 14px } nav a { display: block }
 ]]
 
 local undocumented = 0
+
+-- The pages that were written: { file, title, what it is }.
+local pages = {}
 
 local function complain(path, line, name)
   undocumented = undocumented + 1
@@ -53,19 +57,29 @@ local function paragraphs(lines)
   return table.concat(out, "\n")
 end
 
--- An entry is { name, declaration, text lines, tags }.
+local function head(title)
+  return "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n<title>"
+    .. title .. "</title><style>" .. STYLE .. "</style>\n<h1>" .. title
+    .. "</h1>"
+end
+
+-- An entry is { names, declaration, text lines, tags }: a comment may stand
+-- for several names.
 local function write_page(file, title, intro, entries)
-  local out = { "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\">",
-                "<title>" .. title .. "</title><style>" .. STYLE .. "</style>",
-                "<h1>" .. title .. "</h1>", paragraphs(intro), "<nav>" }
-  for i, entry in ipairs(entries) do
-    out[#out + 1] = string.format('<a href="#e%d">%s</a>', i,
-                                  escape(entry.name))
+  local out, names = { head(title), paragraphs(intro), "<nav>" }, 0
+  for _, entry in ipairs(entries) do
+    for _, name in ipairs(entry.names) do
+      out[#out + 1] = ('<a href="#%s">%s</a>'):format(name, name)
+      names = names + 1
+    end
   end
   out[#out + 1] = "</nav>"
-  for i, entry in ipairs(entries) do
-    out[#out + 1] = string.format('<h2 id="e%d">%s</h2>', i,
-                                  escape(entry.name))
+  for _, entry in ipairs(entries) do
+    local titles = {}
+    for i, name in ipairs(entry.names) do
+      titles[i] = ('<span id="%s">%s</span>'):format(name, name)
+    end
+    out[#out + 1] = "<h2>" .. table.concat(titles, ", ") .. "</h2>"
     out[#out + 1] = "<pre>" .. escape(entry.declaration) .. "</pre>"
     out[#out + 1] = paragraphs(entry.text)
     if entry.tags[1] then
@@ -75,7 +89,30 @@ local function write_page(file, title, intro, entries)
   local page = assert(io.open(OUT .. "/" .. file, "w"))
   page:write(table.concat(out, "\n"), "\n")
   page:close()
-  print(OUT .. "/" .. file .. ": " .. #entries .. " entries")
+  print(OUT .. "/" .. file .. ": " .. names .. " names")
+  local said = table.concat(intro, " "):match("^%s*(.-[.:])%f[ \0]")
+  pages[#pages + 1] = { file, title, said:gsub(":$", ".") .. "" }
+end
+
+local function write_index()
+  local doxygen = io.open(OUT .. "/c/index.html")
+  if doxygen then
+    doxygen:close()
+    pages[#pages + 1] = { "c/tidemill_8h.html", "tidemill.h, by Doxygen",
+      "The same header with links between its parts, and its source." }
+    pages[#pages + 1] = { "c/tidemill__kernel_8h.html",
+      "tidemill_kernel.h, by Doxygen", "What kernels are compiled against." }
+  end
+  local out = { head "tidemill", "<p>Lua scripts and C kernels on every core "
+    .. "of the machine.</p><dl>" }
+  for _, page in ipairs(pages) do
+    out[#out + 1] = ('<dt><a href="%s">%s</a></dt><dd>%s</dd>'):format(page[1],
+      page[2], inline(page[3]))
+  end
+  local file = assert(io.open(OUT .. "/index.html", "w"))
+  file:write(table.concat(out, "\n"), "\n</dl>\n")
+  file:close()
+  print(OUT .. "/index.html: " .. #pages .. " pages")
 end
 
 -- ---- Lua -----------------------------------------------------------------
@@ -100,7 +137,7 @@ end
 local function take_lua_comment(entry, line)
   local tag, rest = line:match("^%-%-%-@(%w+)%s*(.*)$")
   if tag == "class" or tag == "alias" then
-    entry.name = rest:match("^[%w_.]+")
+    entry.names = { rest:match("^[%w_.]+") }
     entry.declaration = line:sub(4)
   elseif tag == "param" or tag == "return" or tag == "field" then
     entry.tags[#entry.tags + 1] = definition(tag, rest)
@@ -127,11 +164,11 @@ local function read_annotations(path)
       take_lua_comment(entry, line)
     else
       if signature then
-        entry.name = signature:match("^[^(]+")
+        entry.names = { (signature:match("^[^(]+")) }
         entry.declaration = signature
-        if #entry.text == 0 then complain(path, number, entry.name) end
+        if #entry.text == 0 then complain(path, number, signature) end
       end
-      if entry.name then entries[#entries + 1] = entry end
+      if entry.names then entries[#entries + 1] = entry end
       entry = new_entry()
     end
   end
@@ -167,10 +204,26 @@ local function pieces(text)
   return list
 end
 
-local function name_of(code)
-  return code:match("^#define ([%w_]+)") or code:match("^enum ([%w_]+)")
-    or code:match("%(%*([%w_]+)%)") or code:match("([%w_]+)%s*%(")
-    or code:match("([%w_]+);%s*$")
+-- All first captures of a pattern, each once.
+local function all(text, pattern)
+  local names, seen = {}, {}
+  for name in text:gmatch(pattern) do
+    if not seen[name] then names[#names + 1] = name end
+    seen[name] = true
+  end
+  return names
+end
+
+-- The names that a piece of code declares: its macros, its functions, or the
+-- one type that it is about.
+local function names_of(code)
+  if code:find("^#") then return all("\n" .. code, "\n#define ([%w_]+)") end
+  local type = code:match("^typedef struct ([%w_]+)")
+    or code:match("^enum ([%w_]+)") or code:match("^typedef.-%(%*([%w_]+)%)")
+    or code:match("^typedef.-([%w_]+);%s*$")
+  if type then return { type } end
+  return all(("\n" .. code):gsub("\nTM_API ", "\n"):gsub("\nstatic inline ",
+    "\n"), "\n%a[%w_ *]-%f[%w_]([%w_]+)%(")
 end
 
 local function read_header(path)
@@ -184,10 +237,13 @@ local function read_header(path)
       intro = comment_lines(comment)
     elseif comment then
       code = code:gsub("TM_API ", "")
-      entries[#entries + 1] = { name = name_of(code), declaration = code,
+      entries[#entries + 1] = { names = names_of(code), declaration = code,
                                 text = comment_lines(comment), tags = {} }
-    elseif piece:find("^TM_API") then
-      complain(path, 0, name_of(piece))
+    elseif piece:find("^static inline") or piece:find("^TM_API")
+      or piece:find("^enum") then
+      if piece:find("^TM_API") then complain(path, 0, names_of(piece)[1]) end
+      entries[#entries + 1] = { names = names_of(piece), declaration = piece,
+                                text = {}, tags = {} }
     end
   end
   return entries, intro
@@ -205,4 +261,5 @@ end
 write_page("tidemill_lua.html", 'require "tidemill"',
            { "The functions and classes of the Lua module." },
            read_annotations("lua/tidemill/core.d.lua"))
+write_index()
 os.exit(undocumented == 0)
