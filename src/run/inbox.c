@@ -77,6 +77,7 @@ void tm__inbox_suspect(tm__inbox *box, tm__job *job) {
   do {
     job->next_suspect = head;
   } while (!atomic_compare_exchange_weak(&box->suspects, &head, job));
+  tm__inbox_tell(box);
 }
 
 /* Puts jobs (latest first) in front of a list, each of them once. */
