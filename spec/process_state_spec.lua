@@ -13,7 +13,10 @@ local SMALL <const> = os.getenv "TIDEMILL_STRESS" == "small"
 
 local function square(x) return x * x end
 
-describe("a forked worker", function()
+-- Where every worker is spawned, this is left out, by name.
+local forked = pools.start_method == "spawn" and pending or describe
+
+forked("a forked worker", function()
   it("inherits globals, modules and tables as they were", function()
     local loaded = require "spec.support.pools"
     loaded.inherited = { only = "here" }
