@@ -206,9 +206,10 @@ function Pool:imap(f, items, opts) end
 function Pool:imap_unordered(f, items, opts) end
 
 --- Runs a kernel over items, on the pool's workers and the calling thread, and
---- waits; in a pool of processes the workers do it alone. The arguments are checked against the kernel's signature before
---- anything runs. Raises a `tidemill.error` of the lowest item that failed;
---- its `item` is counted from 0, as the kernel counts.
+--- waits; in a pool of processes the workers do it alone. The arguments are
+--- checked against the kernel's signature before anything runs. Raises a
+--- `tidemill.error` of the lowest item that failed; its `item` is counted from
+--- 0, as the kernel counts.
 ---@param kernel tidemill.kernel|tidemill.cfunction
 ---@param items integer|tidemill.kernel_range how many items, or which
 ---@param ... number|tidemill.array arguments of the kernel

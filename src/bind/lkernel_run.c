@@ -222,12 +222,15 @@ int tm__kernel_results(lua_State *L, tm__job *job) {
    of time is killed sooner. */
 #define GRACE_NS 3000000000u
 
+/* A signal that came before we slept does not wake us. */
+#define SLICE_NS 50000000u
+
 /* Waits until it is done, stopped, or `end`. */
 static void wait_until(lua_State *L, tm__job *job, uint64_t end, bool stopped) {
   uint64_t now = tm__now();
   while (!tm__job_done(job) && now < end &&
          (stopped || !atomic_load(&job->cancelled))) {
-    tm__job_wait(L, job, end == TM__FOREVER ? end : end - now);
+    tm__job_wait(L, job, end - now < SLICE_NS ? end - now : SLICE_NS);
     now = tm__now();
   }
 }

@@ -111,8 +111,8 @@ static void *prepare(tm__worker *w, tm__job *job) {
   tm__worker_tidy(w);
   if (!room_for_prepared(w)) return NULL;
   tm__seat_prepare(w, job);
-  void *context = job->batch ? tm__batch_enter(w, job)
-                             : w->pool->guest->enter(w, job);
+  void *context =
+      job->batch ? tm__batch_enter(w, job) : w->pool->guest->enter(w, job);
   if (!context) return NULL;
   w->prepared[w->nprepared++] =
       (tm__prepared){.job = tm__job_ref(job), .context = context};
@@ -274,8 +274,8 @@ static bool run_piece(tm__worker *w, tm__job *job, void *context,
                  .claim_last = claim->last,
                  .tries = claim->tries};
   if (job->spec.timeout)
-    p.deadline = job->batch ? job->batch->deadline
-                            : tm__now() + job->spec.timeout;
+    p.deadline =
+        job->batch ? job->batch->deadline : tm__now() + job->spec.timeout;
   if (!job->spec.chunk && last - p.first > 1)
     p.until = tm__now_coarse() + UNTIL_NS;
   tm__buf_init(&p.out, tm__seat_mem(w));
