@@ -86,7 +86,9 @@ void tm__call_finish(tm__call *c, const void **result) {
 
 /* ---- plans and calls ---- */
 
-static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+static int64_t divide_up(int64_t a, int64_t b) {
+  return b == 1 ? a : a / b + (a % b != 0);
+}
 
 int tm__plan_init(tm__plan *p, const tm__kernel *k, const tm__mem *mem,
                   const tm_arg *args, int64_t first, int64_t last, int64_t unit,
@@ -94,7 +96,11 @@ int tm__plan_init(tm__plan *p, const tm__kernel *k, const tm__mem *mem,
   bool reduces = k->reduce.op != TM__REDUCE_NONE;
   int64_t n = last - first;
   if (reduces) unit = n > BLOCKS ? divide_up(n, BLOCKS) : 1;
-  *p = (tm__plan){first, last, unit, divide_up(n, unit), NULL};
+  p->first = first;
+  p->last = last;
+  p->unit = unit;
+  p->units = divide_up(n, unit);
+  p->acc = NULL;
   if (!reduces) return TM_OK;
   size_t blocks = p->units ? (size_t)p->units : 1;
   p->acc = tm__alloc(mem, blocks * k->reduce.stride);
@@ -108,12 +114,12 @@ int tm__plan_init(tm__plan *p, const tm__kernel *k, const tm__mem *mem,
 
 void tm__plan_term(tm__plan *p, const tm__mem *mem) { tm__free(mem, p->acc); }
 
-void tm__call_begin(tm__call *c, tm__kernel *k, const tm__mem *mem,
-                    const tm_arg *args, const tm__plan *plan) {
+/* All but the plan. */
+static void begin_call(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                       const tm_arg *args) {
   c->kernel = k;
   c->mem = mem;
   c->args = args;
-  c->plan = *plan;
   c->watch = NULL;
   c->deadline = 0;
   c->failure[0] = '\0';
@@ -122,14 +128,19 @@ void tm__call_begin(tm__call *c, tm__kernel *k, const tm__mem *mem,
   pthread_mutex_init(&c->lock, NULL);
 }
 
+void tm__call_begin(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                    const tm_arg *args, const tm__plan *plan) {
+  c->plan = *plan;
+  begin_call(c, k, mem, args);
+}
+
 void tm__call_end(tm__call *c) { pthread_mutex_destroy(&c->lock); }
 
 int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
                   const tm_arg *args, int64_t first, int64_t last,
                   tm_error *e) {
-  tm__plan plan;
-  int status = tm__plan_init(&plan, k, mem, args, first, last, 1, e);
-  if (status == TM_OK) tm__call_begin(c, k, mem, args, &plan);
+  int status = tm__plan_init(&c->plan, k, mem, args, first, last, 1, e);
+  if (status == TM_OK) begin_call(c, k, mem, args);
   return status;
 }
 
