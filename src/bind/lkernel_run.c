@@ -1,5 +1,4 @@
 #include <stdio.h>
-#include <string.h>
 
 #include "bind/error.h"
 #include "bind/larray.h"
@@ -34,13 +33,8 @@ static bool ask(void *argument) {
 
 static int raise_error(lua_State *L, tm__call *c) {
   int why = tm__call_stopped(c);
-  tm__outcome o = {.kind = why};
-  if (tm__call_failed(c)) {
-    o = (tm__outcome){.kind = TM__FAIL_TASK,
-                      .failed = true,
-                      .item = atomic_load(&c->fail_at)};
-    strcpy(o.text, c->failure);
-  }
+  tm__outcome o;
+  tm__call_outcome(c, &o);
   const tm__kernel *k = c->kernel;
   tm__call_term(c);
   tm__kernel_push_error(L, k, &o);
@@ -183,13 +177,9 @@ static void submit(lua_State *L, tm__pool *pool, tm__job *job) {
 
 /* Pushes what the kernel reduced to; answers how many values. */
 static int push_reduced(lua_State *L, const tm__job *job) {
-  const tm__batch *b = job->batch;
-  tm__call c;
   const void *result;
-  tm__call_begin(&c, b->kernel, b->mem, b->args, &b->plan);
-  tm__call_finish(&c, &result);
-  tm__call_end(&c);
-  return tm__kernel_push_result(L, b->kernel, result);
+  tm__batch_finish(job->batch, &result);
+  return tm__kernel_push_result(L, job->batch->kernel, result);
 }
 
 int tm__kernel_results(lua_State *L, tm__job *job) {

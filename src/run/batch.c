@@ -268,7 +268,8 @@ static void read_failure(tm__outcome *out, const tm__plan *p, uint64_t unit,
   out->failed = true;
   out->kind = r->kind;
   out->item = first_item(p, unit);
-  if (r->tag == TM__REC_CORE || r->len < sizeof out->item) {
+  out->core = r->tag == TM__REC_CORE;
+  if (out->core || r->len < sizeof out->item) {
     copy_core(out, p, bytes, r->len);
     return;
   }
@@ -296,6 +297,7 @@ void tm__batch_outcome(tm__job *job, tm__outcome *out) {
   uint64_t i = 0, units = job->items.n;
   out->kind = 0;
   out->failed = false;
+  out->core = false;
   out->item = p->first;
   out->text[0] = '\0';
   while (i < units && atomic_load(&job->failed)) {
@@ -308,7 +310,14 @@ void tm__batch_outcome(tm__job *job, tm__outcome *out) {
   out->failed = false; /* a unit that was given up did not fail itself */
   out->kind = why;
   if (why || !atomic_load(&job->failed)) return;
-  out->failed = true; /* its message found no memory */
+  out->failed = out->core = true; /* its message found no memory */
   out->kind = TM__FAIL_TASK;
   snprintf(out->text, sizeof out->text, "not enough memory for the result");
+}
+
+void tm__batch_finish(const tm__batch *b, const void **result) {
+  tm__call c;
+  tm__call_begin(&c, b->kernel, b->mem, b->args, &b->plan);
+  tm__call_finish(&c, result);
+  tm__call_end(&c);
 }

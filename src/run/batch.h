@@ -77,15 +77,11 @@ void tm__batch_run(tm__piece *p);
 
 /* ---- the end ---- */
 
-/* How a batch ended. */
-typedef struct tm__outcome {
-  int kind;    /* 0: all is done; else enum tm__kind */
-  bool failed; /* at item, with text; else it was stopped */
-  int64_t item;
-  char text[1800];
-} tm__outcome;
-
-/* Of the batch's job, which is done or was stopped; its owner. */
+/* How it ended: of the batch's job, which is done or was stopped; its
+   owner. */
 void tm__batch_outcome(tm__job *job, tm__outcome *out);
+
+/* What it reduced to, of one that is done: as tm__call_finish. Once. */
+void tm__batch_finish(const tm__batch *b, const void **result);
 
 #endif

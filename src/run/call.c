@@ -154,6 +154,17 @@ void tm__call_renew(tm__call *c) {
   c->failure[0] = '\0';
 }
 
+void tm__call_outcome(tm__call *c, tm__outcome *out) {
+  out->kind = tm__call_stopped(c);
+  out->failed = tm__call_failed(c);
+  out->core = false;
+  out->item = atomic_load(&c->fail_at);
+  out->text[0] = '\0';
+  if (!out->failed) return;
+  out->kind = TM__FAIL_TASK;
+  snprintf(out->text, sizeof out->text, "%s", c->failure);
+}
+
 void tm__call_stop(tm__call *c, int kind) {
   uint32_t none = 0;
   atomic_compare_exchange_strong(&c->stopped, &none, (uint32_t)kind);

@@ -123,4 +123,16 @@ static inline bool tm__work_over(tm__work *w) {
  */
 void tm__call_finish(tm__call *c, const void **result);
 
+/* How a run ended. */
+typedef struct tm__outcome {
+  int kind;    /* 0: all is done; else enum tm__kind */
+  bool failed; /* at item, with text; else it was stopped */
+  bool core;   /* the kernel did not fail: its worker died, or memory is out */
+  int64_t item;
+  char text[1800];
+} tm__outcome;
+
+/* Of a call that nobody works on any more. */
+void tm__call_outcome(tm__call *c, tm__outcome *out);
+
 #endif

@@ -328,9 +328,10 @@ void tm__kernels_set_define(tm__kernels *ks, tm__define_fn define) {
 }
 
 tm__kernel_name tm__kernel_name_of(const tm__kernel *k) {
+  const char *signature = k->signature.text; /* NULL: none was parsed */
   return (tm__kernel_name){.path = tm__kernel_path(k),
                            .name = k->name,
-                           .signature = k->signature.text,
+                           .signature = signature ? signature : "",
                            .defined = k->library && k->library->defined};
 }
 
