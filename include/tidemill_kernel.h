@@ -35,6 +35,9 @@
  *   - A kernel calls no Lua, does not wait for other chunks, and does not
  *     throw or jump out.
  *   - The arrays stay where they are until the job is over.
+ *   - In worker processes items are done at least once: with `retries` those
+ *     of a process that died are done again, and find what it wrote. Static
+ *     variables are each process's own.
  */
 #ifndef TIDEMILL_KERNEL_H
 #define TIDEMILL_KERNEL_H

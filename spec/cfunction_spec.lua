@@ -61,13 +61,16 @@ describe("a C function", function()
     has("expected, got number", part, 1, 1)
   end)
 
-  it("travels to workers", function()
-    local pool <close> = pools.new "thread"
-    local cos = tm.cfunction(MATH, "double cos(double)")
-    assert.same({ math.cos(1), math.cos(2), n = 2 }, pool:map(cos, { 1, 2 }))
-    assert.equal(math.cos(3), pool:apply(function() return cos(3) end))
-    assert.equal(cos, pool:apply(function() return cos end))
-  end)
+  for _, kind in ipairs(pools.concurrent) do
+    it("travels to the workers of a " .. kind .. " pool", function()
+      local pool <close> = pools.new(kind)
+      local cos = tm.cfunction(MATH, "double cos(double)")
+      assert.same({ math.cos(1), math.cos(2), n = 2 },
+        pool:map(cos, { 1, 2 }))
+      assert.equal(math.cos(3), pool:apply(function() return cos(3) end))
+      assert.equal(cos, pool:apply(function() return cos end))
+    end)
+  end
 
   it("can be printed, and compared", function()
     local cos = tm.cfunction(MATH, "double cos(double)")

@@ -92,6 +92,14 @@ static int endless(const tm_call *c, const tm_arg *a) {
   return 0;
 }
 
+static int fail_slowly(const tm_call *c, const tm_arg *a) {
+  if (c->first >= a[0].i)
+    return c->fail(c, c->first, "no %d", (int)c->first);
+  usleep(300);
+  a[1].u8[c->first] = 1;
+  return 0;
+}
+
 static int nothing(const tm_call *c, const tm_arg *a) {
   (void)c;
   (void)a;
@@ -110,6 +118,7 @@ TM_KERNELS(
   TM_RANGE(fail_at, "i64 at, u8[#] seen"),
   TM_ITEM(answer, "i64 code"),
   TM_ITEM(endless, ""),
+  TM_ITEM(fail_slowly, "i64 at, u8[#] seen"),
   TM_RANGE(nothing, "")
 );
 ]]
@@ -273,120 +282,167 @@ for name, way in pairs(ways) do
         { 3, chunksize = 0 }, x)
       says("'timeout' must be a number of seconds above 0", run, k.mark,
         { 3, timeout = -1 }, x)
-      run(k.mark, 10.0, x)
+      says("'retries' must be a whole number from 0", run, k.mark,
+        { 3, retries = -1 }, x)
+      run(k.mark, { 10.0, retries = 1 }, x)
       assert.equal(55, x:sum())
     end)
   end)
 end
 
-describe("a read-only array", function()
-  it("is taken where the signature says const, else refused", function()
-    local path = os.tmpname()
-    local x = tm.array("f64", 4)
-    x:fill(2)
-    x:save(path)
-    local frozen = tm.load(path, { mmap = true })
-    local y = tm.array("f64", 4)
-    k.axpy(4, y, frozen, 3)
-    assert.equal(24.0, y:sum())
-    says("argument 1 'y' is written to by the kernel, and the array is "
-      .. "read-only", k.axpy, 4, frozen, y, 1)
-    local pool <close> = pools.new "thread"
-    pool:run_async(k.axpy, 4, y, frozen, 1):get()
-    assert.equal(32.0, y:sum())
-    os.remove(path)
+for _, kind in ipairs(pools.kinds) do
+  describe("in a " .. kind .. " pool, a read-only array", function()
+    it("is taken where the signature says const, else refused", function()
+      local path = os.tmpname()
+      local pool <close> = pools.new(kind)
+      local x = tm.array("f64", 4)
+      x:fill(2)
+      x[4] = 3
+      x:save(path)
+      local frozen = tm.load(path, { mmap = true })
+      local y = tm.array("f64", 4)
+      pool:run(k.axpy, 4, y, frozen, 3)
+      assert.equal(27.0, y:sum())
+      says("argument 1 'y' is written to by the kernel, and the array is "
+        .. "read-only", pool.run, pool, k.axpy, 4, frozen, y, 1)
+      pool:run_async(k.axpy, 2, y, frozen:view(3, 4), 1):get()
+      assert.same({ 8.0, 9.0, 6.0, 9.0 }, y:totable())
+      os.remove(path)
+    end)
   end)
-end)
+end
 
-describe("chunksize", function()
-  it("is what the kernel is called with", function()
-    local pool <close> = pools.new "thread"
-    local x = tm.array("i64", 1000)
-    for _, size in ipairs { 1, 10, 1000 } do
-      pool:run(k.chunks, { 1000, chunksize = size }, x)
-      assert.equal(size, x:min())
-      assert.equal(size, x:max())
-    end
-  end)
-end)
+for _, kind in ipairs(pools.concurrent) do
+  describe("in a " .. kind .. " pool, run_async", function()
+    local pool
 
-describe("run_async", function()
-  local pool
+    setup(function() pool = pools.new(kind) end)
+    teardown(function() pools.stop(pool) end)
 
-  setup(function() pool = pools.new "thread" end)
-  teardown(function() pools.stop(pool) end)
+    it("calls the kernel with chunks of the size that is asked for", function()
+      local x = tm.array("i64", 1000)
+      for _, size in ipairs { 1, 10, 1000 } do
+        for _, run in ipairs { "run", "run_async" } do
+          local r = pool[run](pool, k.chunks, { 1000, chunksize = size }, x)
+          if r then r:get() end
+          assert.equal(size, x:min())
+          assert.equal(size, x:max())
+        end
+      end
+    end)
 
-  it("calls back, and keeps the arrays while it runs", function()
-    local got
-    local r = pool:run_async(k.mark, { 1000, callback = function(...)
-      got = select("#", ...)
-    end }, tm.array("i32", 1000))
-    collectgarbage()
-    collectgarbage()
-    assert.is_nil((r:get()))
-    assert.equal(0, got)
-  end)
+    it("calls back, and keeps the arrays while it runs", function()
+      local got
+      local r = pool:run_async(k.mark, { 1000, callback = function(...)
+        got = select("#", ...)
+      end }, tm.array("i32", 1000))
+      collectgarbage()
+      collectgarbage()
+      assert.is_nil((r:get()))
+      assert.equal(0, got)
+    end)
 
-  it("gives errors to error_callback", function()
-    local got
-    local r = pool:run_async(k.answer, { 3, error_callback = function(e)
-      got = e
-    end }, 7)
-    pcall(r.get, r)
-    assert.equal("the kernel answered 7", got.message)
-    assert.has_error(function()
-      pool:run_async(k.answer, { 3, callback = 1 }, 7)
+    it("gives errors to error_callback", function()
+      local got
+      local r = pool:run_async(k.answer, { 3, error_callback = function(e)
+        got = e
+      end }, 7)
+      pcall(r.get, r)
+      assert.equal("the kernel answered 7", got.message)
+      assert.has_error(function()
+        pool:run_async(k.answer, { 3, callback = 1 }, 7)
+      end)
+    end)
+
+    it("can be cancelled", function()
+      local r = pool:run_async(k.endless, 100)
+      assert.is_false(r:wait(0.01))
+      assert.is_true(r:cancel())
+      assert.equal("cancelled", failure(r.get, r).kind)
+    end)
+
+    it("ends with its pool", function()
+      local own = pools.new(kind)
+      local r = own:run_async(k.endless, 100)
+      own:terminate()
+      own:join()
+      assert.equal("cancelled", failure(r.get, r).kind)
+    end)
+
+    it("does all items below the one that failed", function()
+      for at = 0, 60, 20 do
+        local seen = tm.array("u8", 64)
+        local r = pool:run_async(k.fail_slowly, { 64 }, at, seen)
+        local e = failure(r.get, r)
+        assert.equal(at, e.item)
+        assert.equal("no " .. at, e.message)
+        for i = 1, at do assert.equal(1, seen[i]) end
+      end
+    end)
+
+    it("leaves nothing behind", function()
+      local function round()
+        local x = tm.array("i32", 100000)
+        pool:run_async(k.mark, 100000, x):get()
+        pool:run(k.mark, 100000, x)
+      end
+      round()
+      pools.collect()
+      local before = core.arena_stats().blocks
+      for _ = 1, 20 do round() end
+      pools.wait_until(function()
+        pools.collect()
+        round() -- a worker lets go of one job when it takes another
+        pools.collect()
+        return core.arena_stats().blocks <= before
+      end, "memory to be given back")
     end)
   end)
 
-  it("can be cancelled", function()
-    local r = pool:run_async(k.endless, 100)
-    assert.is_false(r:wait(0.01))
-    assert.is_true(r:cancel())
-    assert.equal("cancelled", failure(r.get, r).kind)
-  end)
+  describe("in a " .. kind .. " pool, a kernel", function()
+    it("travels to workers, and runs there in the task's own thread",
+      function()
+        local pool <close> = pools.new(kind)
+        local mark = k.mark
+        local sums = pool:map(function(n)
+          local x = tm.array("i32", n)
+          mark(n, x)
+          tm.FakePool():run(mark, n, x)
+          return x:sum()
+        end, { 10, 100, 1000 })
+        assert.same({ 110, 10100, 1001000, n = 3 }, sums)
+      end)
 
-  it("ends with its pool", function()
-    local own = pools.new "thread"
-    local r = own:run_async(k.endless, 100)
-    own:terminate()
-    own:join()
-    assert.equal("cancelled", failure(r.get, r).kind)
-  end)
+    it("comes back the same", function()
+      local pool <close> = pools.new(kind)
+      local mark = k.mark
+      assert.equal(mark, pool:apply(function() return mark end))
+      assert.not_equal(mark, k.axpy)
+    end)
 
-  it("leaves nothing behind", function()
-    local function round()
-      local x = tm.array("i32", 100000)
-      pool:run_async(k.mark, 100000, x):get()
-      pool:run(k.mark, 100000, x)
-    end
-    round()
-    pools.collect()
-    local before = core.arena_stats().blocks
-    for _ = 1, 20 do round() end
-    pools.collect()
-    assert.is_true(core.arena_stats().blocks <= before)
+    it("is refused where it makes no sense", function()
+      local pool <close> = pools.new(kind)
+      says("bad argument #1 to 'run' (kernel expected, got function)",
+        function() pool:run(print, 1) end)
+      says("how many items?", function() pool:run(k.nothing) end)
+      pool:close()
+      says("run: the pool is closed", function() pool:run(k.nothing, 1) end)
+      says("run_async: the pool is closed",
+        function() pool:run_async(k.nothing, 1) end)
+    end)
   end)
-end)
+end
 
 describe("a kernel", function()
-  it("travels to workers, and runs there in the task's own thread", function()
+  it("runs on a shared pool in a task", function()
     local pool <close> = pools.new "thread"
     local mark = k.mark
-    local sums = pool:map(function(n)
-      local x = tm.array("i32", n)
-      mark(n, x)
-      tm.thread_pool():run(mark, n, x)
+    assert.equal(110, pool:apply(function()
+      local x = tm.array("i32", 10)
+      mark(10, x)
+      tm.thread_pool():run(mark, 10, x)
       return x:sum()
-    end, { 10, 100, 1000 })
-    assert.same({ 110, 10100, 1001000, n = 3 }, sums)
-  end)
-
-  it("comes back the same", function()
-    local pool <close> = pools.new "thread"
-    local mark = k.mark
-    assert.equal(mark, pool:apply(function() return mark end))
-    assert.not_equal(mark, k.axpy)
+    end))
   end)
 
   it("runs on its own pool in a task, and in no region of another", function()
@@ -407,17 +463,6 @@ describe("a kernel", function()
     assert.equal("item", k.mark_item.kind)
     assert.equal("f64[#] y, const f64[#] x, f64 s", k.axpy.signature)
     assert.equal("tidemill.kernel 'mark' (i32[#] x)", tostring(k.mark))
-  end)
-
-  it("is refused where it makes no sense", function()
-    local pool <close> = pools.new "thread"
-    says("bad argument #1 to 'run' (kernel expected, got function)",
-      function() pool:run(print, 1) end)
-    says("how many items?", function() pool:run(k.nothing) end)
-    pool:close()
-    says("run: the pool is closed", function() pool:run(k.nothing, 1) end)
-    says("run_async: the pool is closed",
-      function() pool:run_async(k.nothing, 1) end)
   end)
 end)
 

@@ -206,9 +206,10 @@ function Pool:imap(f, items, opts) end
 function Pool:imap_unordered(f, items, opts) end
 
 --- Runs a kernel over items, on the pool's workers and the calling thread, and
---- waits. The arguments are checked against the kernel's signature before
---- anything runs. Raises a `tidemill.error` of the lowest item that failed;
---- its `item` is counted from 0, as the kernel counts.
+--- waits; in a pool of processes the workers do it alone. The arguments are
+--- checked against the kernel's signature before anything runs. Raises a
+--- `tidemill.error` of the lowest item that failed; its `item` is counted from
+--- 0, as the kernel counts.
 ---@param kernel tidemill.kernel|tidemill.cfunction
 ---@param items integer|tidemill.kernel_range how many items, or which
 ---@param ... number|tidemill.array arguments of the kernel
@@ -536,7 +537,10 @@ function Array:max() end
 ---@field chunksize? integer items that a worker claims at once; measured
 ---  unless given
 ---@field timeout? number seconds for the whole run, looked at between chunks;
----  a kernel that runs is told, not stopped
+---  a kernel that runs is told, not stopped; a worker process that does not
+---  listen is killed
+---@field retries? integer how often items are done again whose worker process
+---  died; 0 unless given
 ---@field callback? fun(...:any) of `run_async`, as for maps
 ---@field error_callback? fun(e:tidemill.error) of `run_async`
 

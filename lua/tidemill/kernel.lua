@@ -35,7 +35,7 @@ function kernel.find(name)
     error(("bad argument #1 to 'kernel' (string expected, got %s)")
       :format(type(name)), 2)
   end
-  local found = core.find_kernel("", name)
+  local found = core.find_kernel(name)
   if not found then
     error(("kernel: the host has registered no kernel '%s'"):format(name), 2)
   end

@@ -223,8 +223,8 @@ function methods:imap_unordered(f, list, opts, ...)
   return next_result, state, first, stream
 end
 
---- Runs a kernel on the pool's workers and the caller, and returns what it
---- reduces to. Items are counted from 0, as the kernel counts them.
+--- Runs a kernel on the pool's workers and the caller (processes: the workers
+--- alone), and returns what it reduces to. Items are counted from 0, as the kernel counts them.
 ---
 --- fun(self, kernel: tidemill.kernel, items: integer|table, ...: any): any
 methods.run = core.run

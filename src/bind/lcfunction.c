@@ -288,17 +288,18 @@ static int prepare(const char *library, const char *text, cfunction *f,
   return TM_OK;
 }
 
-/* The kernel for a declaration, made when it is new. */
-static int find_or_make(tm_runtime *rt, const char *library, const char *text,
-                        const char *path, tm__kernel **out, tm_error *e) {
+/* A kernel's path is this and the library's. */
+#define PREFIX "function of "
+
+/* The kernel for a declaration: a tm__define_fn. */
+static int define(tm__kernels *ks, const char *path, const char *text,
+                  tm__kernel **out, tm_error *e) {
   char signature[400] = "";
-  *out = tm__kernels_find(&rt->kernels, path, text);
-  if (*out) return TM_OK;
-  cfunction *f = tm__calloc(&rt->mem, 1, sizeof *f);
+  cfunction *f = tm__calloc(ks->mem, 1, sizeof *f);
   if (!f) return tm__fail(e, TM_ENOMEM, "not enough memory");
-  int status = prepare(library, text, f, e);
+  int status = prepare(path + strlen(PREFIX), text, f, e);
   if (status) {
-    tm__free(&rt->mem, f);
+    tm__free(ks->mem, f);
     return status;
   }
   f->mappable = write_signature(&f->decl, signature, sizeof signature);
@@ -306,19 +307,18 @@ static int find_or_make(tm_runtime *rt, const char *library, const char *text,
                      .run = run_over,
                      .kind = TM_KIND_RANGE,
                      .signature = f->mappable ? signature : ""};
-  return tm__kernels_define(&rt->kernels, path, &entry, f, out, e);
+  return tm__kernels_define(ks, path, &entry, f, out, e);
 }
 
 /* new_cfunction(library, declaration) -> C function; "" is the program
    itself */
 static int new_cfunction(lua_State *L) {
   tm_error e;
-  tm__kernel *k;
-  const char *library = luaL_checkstring(L, 1);
+  tm__kernels *ks = &tm__state_get(L)->rt->kernels;
   const char *text = luaL_checkstring(L, 2);
-  const char *path = lua_pushfstring(L, "function of %s", library);
-  if (find_or_make(tm__state_get(L)->rt, library, text, path, &k, &e))
-    return tm__raise(L, &e);
+  const char *path = lua_pushfstring(L, PREFIX "%s", luaL_checkstring(L, 1));
+  tm__kernel *k = tm__kernels_find(ks, path, text);
+  if (!k && define(ks, path, text, &k, &e)) return tm__raise(L, &e);
   tm__kernel **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = k;
   luaL_setmetatable(L, cfunction_type);
@@ -370,6 +370,7 @@ void tm__cfunction_register(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, new_cfunction);
   lua_setfield(L, -2, "new_cfunction");
+  tm__kernels_set_define(&tm__state_get(L)->rt->kernels, define);
 }
 
 #else

@@ -275,11 +275,15 @@ static int wait_until(lua_State *L, tm__job *job, tm__ready_fn ready,
   return status;
 }
 
+bool tm__job_wait(lua_State *L, tm__job *job, uint64_t timeout) {
+  wait_until(L, job, is_done, NULL, timeout);
+  return tm__job_done(job);
+}
+
 /* wait(job, seconds) -> whether it is done */
 static int job_wait(lua_State *L) {
   tm__jobbox *box = tm__job_check(L, 1);
-  wait_until(L, box->job, is_done, NULL, get_timeout(L, 2));
-  lua_pushboolean(L, tm__job_done(box->job));
+  lua_pushboolean(L, tm__job_wait(L, box->job, get_timeout(L, 2)));
   return 1;
 }
 

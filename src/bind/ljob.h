@@ -24,6 +24,11 @@ tm__jobbox *tm__job_check(lua_State *L, int index);
 /* Pushes a box for a job, whose reference is taken over. */
 tm__jobbox *tm__job_push(lua_State *L);
 
+/* Waits, at most so long (ns), unless the script is interrupted: then the
+   job is cancelled, and so it is when the item that waits is to unwind, which
+   raises. Answers whether it is done. */
+bool tm__job_wait(lua_State *L, tm__job *job, uint64_t timeout);
+
 /* Runs a job of a fake pool on this very thread, for `time` ns: some items
    more, as it is looked at between them. */
 void tm__job_run_inline(lua_State *L, tm__job *job, uint64_t time);

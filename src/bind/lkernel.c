@@ -51,27 +51,30 @@ static int open_kernels(lua_State *L) {
   return 1;
 }
 
-/* find_kernel(path, name) -> kernel: what kernels travel by. A path of ""
-   means the host's; nil when there is none of those. */
+/* find_kernel(name) -> the host's kernel of that name, or nil */
 static int find_kernel(lua_State *L) {
-  tm_error e;
   tm__kernels *ks = &tm__state_get(L)->rt->kernels;
-  const tm__library *library;
-  const char *path = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 2);
-  tm__kernel *k = tm__kernels_find(ks, path, name);
-  if (!k && *path) {
-    if (tm__kernels_open(ks, path, &library, &e)) return tm__raise(L, &e);
-    k = tm__kernels_find(ks, path, name);
-    if (!k) return luaL_error(L, "%s has no kernel '%s'", path, name);
-  }
+  tm__kernel *k = tm__kernels_find(ks, NULL, luaL_checkstring(L, 1));
   if (!k) return 0;
+  push_kernel(L, k);
+  return 1;
+}
+
+/* receive_kernel(path, name) -> kernel: what kernels travel by */
+static int receive_kernel(lua_State *L) {
+  tm_error e;
+  tm__kernel *k;
+  tm__kernel_name n = {.path = luaL_checkstring(L, 1),
+                       .name = luaL_checkstring(L, 2)};
+  if (tm__kernels_resolve(&tm__state_get(L)->rt->kernels, &n, &k, &e))
+    return tm__raise(L, &e);
   push_kernel(L, k);
   return 1;
 }
 
 static int kernel_send(lua_State *L) {
   box *b = check_kernel(L, 1);
-  lua_pushcfunction(L, find_kernel);
+  lua_pushcfunction(L, receive_kernel);
   lua_pushstring(L, tm__kernel_path(b->kernel));
   lua_pushstring(L, b->kernel->name);
   return 3;
@@ -123,6 +126,7 @@ void tm__kernel_register(lua_State *L) {
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open_kernels", open_kernels},
                                        {"find_kernel", find_kernel},
+                                       {"receive_kernel", receive_kernel},
                                        {"is_kernel", is_kernel},
                                        {NULL, NULL}};
   luaL_newmetatable(L, kernel_type);

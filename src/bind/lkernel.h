@@ -5,9 +5,9 @@
  * (run/kernel.h). It travels as the path of its library and its name, by
  * __tidemill_send.
  *
- * lkernel.c: what a kernel is, and finding one. lkernel_run.c: arguments, and
- * running. pool:run does not go through lua/tidemill/pool.lua: it is the C
- * function itself, as are direct calls.
+ * lkernel.c: what a kernel is, and finding one. lkernel_args.c: arguments and
+ * results. lkernel_run.c: running. pool:run does not go through
+ * lua/tidemill/pool.lua: it is the C function itself, as are direct calls.
  */
 #ifndef TM_BIND_LKERNEL_H
 #define TM_BIND_LKERNEL_H

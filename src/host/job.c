@@ -59,15 +59,21 @@ static tm__msg *hold_arrays(tm_runtime *rt, const tm__hostrun *r, tm_error *e) {
   return m;
 }
 
-static int make_batch(tm__batch **out, tm_runtime *rt, const tm__hostrun *r,
+static int make_batch(tm__batch **out, tm__pool *pool, const tm__hostrun *r,
                       tm_error *e) {
-  int status = tm__batch_new(out, rt, r->kernel, r->args, r->first, r->last,
-                             r->options.chunk, tm__hostrun_limit(r), e);
-  if (status) return status;
-  for (int i = 0; i < r->nargs; i++)
-    if (r->values[i].type == TM_ARRAY)
-      tm__batch_hold(*out, r->values[i].as.array->map);
-  return TM_OK;
+  tm__batch_spec spec = {.kernel = r->kernel,
+                         .args = r->args,
+                         .first = r->first,
+                         .last = r->last,
+                         .chunk = r->options.chunk,
+                         .timeout = tm__hostrun_limit(r)};
+  int status = tm__batch_new(out, pool, &spec, e);
+  for (int i = 0; i < r->nargs && !status; i++) {
+    const tm_array *a = r->values[i].as.array;
+    if (r->values[i].type == TM_ARRAY && a->map)
+      tm__batch_map(*out, i, a->map, a->array.key, a->array.offset);
+  }
+  return status;
 }
 
 /* The core's job, with a call in it. */
@@ -79,19 +85,18 @@ static int make_job(tm__job **out, tm_pool *p, const tm__hostrun *r,
   snprintf(spec.name, sizeof spec.name, "%s", r->kernel->name);
   tm__msg *code = hold_arrays(p->rt, r, e);
   if (!code) return TM_ENOMEM;
-  int status = make_batch(&b, p->rt, r, e);
+  int status = make_batch(&b, pool, r, e);
   if (status) {
     tm__msg_unref(code, pool->mem, p->rt->store);
     return status;
   }
-  tm__items items = {.kind = TM__ITEMS_INTS, .n = (uint64_t)b->call.units};
+  tm__items items = {.kind = TM__ITEMS_INTS, .n = (uint64_t)b->plan.units};
   status = tm__job_new(out, pool, &spec, &items, code, e);
   if (status) {
     tm__batch_free(b);
     return status;
   }
   (*out)->batch = b;
-  b->call.watch = &(*out)->cancelled;
   return TM_OK;
 }
 
@@ -214,36 +219,20 @@ int tm_job_cancel(tm_job *j) {
 
 /* ---- asking ---- */
 
-/* The text of the core's first failure of a unit: those of the kernel's items
-   are in the call. */
-static int core_failure(tm__job *job, tm_error *e) {
-  tm__record r;
-  for (uint64_t i = 0; i < job->items.n;) {
-    const tm__msg *m = tm__job_results(job, i);
-    i += m ? m->count : 1;
-    if (!m) continue;
-    const unsigned char *at = tm__msg_bytes(m), *end = at + m->len;
-    for (uint64_t k = 0; k < m->count && tm__record_read(&at, end, &r); k++) {
-      if (r.tag == TM__REC_CORE)
-        return tm__fail(e, r.kind == TM__FAIL_DIED ? TM_ECANCELLED : TM_ENOMEM,
-                        "%.*s", (int)r.len, (const char *)at);
-      at += r.len;
-    }
-  }
-  return tm__fail(e, TM_ENOMEM, "not enough memory to run the items");
-}
-
 static int outcome(tm_job *j, tm_error *e) {
+  tm__outcome o;
   if (!tm__job_done(j->job))
     return tm__fail(e, TM_EBUSY, "the job is not done");
-  int status = tm__hostrun_outcome(&j->job->batch->call, e);
-  if (!status && atomic_load(&j->job->failed)) return core_failure(j->job, e);
-  return status;
+  tm__batch_outcome(j->job, &o);
+  if (o.failed && o.core)
+    return tm__fail(e, o.kind == TM__FAIL_DIED ? TM_ECANCELLED : TM_ENOMEM,
+                    "%.400s", o.text);
+  return tm__hostrun_outcome(j->job->batch->kernel, &o, e);
 }
 
 static const void *reduce(tm_job *j) {
   pthread_mutex_lock(&j->lock);
-  if (!j->reduced) tm__call_finish(&j->job->batch->call, &j->result);
+  if (!j->reduced) tm__batch_finish(j->job->batch, &j->result);
   j->reduced = true;
   const void *result = j->result;
   pthread_mutex_unlock(&j->lock);
@@ -253,7 +242,7 @@ static const void *reduce(tm_job *j) {
 int tm_job_result(tm_job *j, void *result, size_t result_size, tm_error *e) {
   if (!j) return tm__host_null(e, "tm_job_result");
   int status =
-      tm__hostrun_result(j->job->batch->call.kernel, result, result_size, e);
+      tm__hostrun_result(j->job->batch->kernel, result, result_size, e);
   if (!status) status = outcome(j, e);
   if (!status && result) memcpy(result, reduce(j), result_size);
   return status;
@@ -264,9 +253,10 @@ int tm_job_error(tm_job *j, tm_error *e) {
 }
 
 int64_t tm_job_failed_item(const tm_job *j) {
+  tm__outcome o;
   if (!j || !tm__job_done(j->job)) return -1;
-  int64_t item = atomic_load(&j->job->batch->call.fail_at);
-  return item == INT64_MAX ? -1 : item;
+  tm__batch_outcome(j->job, &o);
+  return o.failed ? o.item : -1;
 }
 
 double tm_job_progress(const tm_job *j) {

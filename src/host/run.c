@@ -151,16 +151,15 @@ int tm__hostrun_result(const tm__kernel *k, const void *result, size_t size,
                   k->name, expected, result ? "" : "NULL and ", size);
 }
 
-int tm__hostrun_outcome(tm__call *c, tm_error *e) {
-  int why = tm__call_stopped(c);
-  const char *name = c->kernel->name;
-  if (tm__call_failed(c))
-    return tm__fail(e, TM_EKERNEL, "kernel '%.60s', item %lld: %s", name,
-                    (long long)atomic_load(&c->fail_at), c->failure);
-  if (why == TM__FAIL_TIMEOUT)
-    return tm__fail(e, TM_ETIMEOUT, "kernel '%.60s' ran out of time", name);
-  if (why)
-    return tm__fail(e, TM_ECANCELLED, "kernel '%.60s' was cancelled", name);
+int tm__hostrun_outcome(const tm__kernel *k, const tm__outcome *o,
+                        tm_error *e) {
+  if (o->failed)
+    return tm__fail(e, TM_EKERNEL, "kernel '%.60s', item %lld: %.400s", k->name,
+                    (long long)o->item, o->text);
+  if (o->kind == TM__FAIL_TIMEOUT)
+    return tm__fail(e, TM_ETIMEOUT, "kernel '%.60s' ran out of time", k->name);
+  if (o->kind)
+    return tm__fail(e, TM_ECANCELLED, "kernel '%.60s' was cancelled", k->name);
   return TM_OK;
 }
 
@@ -180,7 +179,9 @@ static int run_here(tm_pool *p, const tm__hostrun *r, void *result,
   c.watch = &p->owned.stopped;
   tm__pool *pool = tm__pool_ref(p->owned.pool);
   tm__region_run(tm__hostpool_fake(p) ? NULL : pool, &c, &o);
-  status = tm__hostrun_outcome(&c, e);
+  tm__outcome end;
+  tm__call_outcome(&c, &end);
+  status = tm__hostrun_outcome(r->kernel, &end, e);
   if (!status) {
     tm__call_finish(&c, &reduced);
     if (result) memcpy(result, reduced, result_size);

@@ -9,7 +9,7 @@
 
 #include "host/array.h"
 #include "host/pool.h"
-#include "run/call.h"
+#include "run/batch.h"
 
 /*
  * A map is a kernel with what its items need behind it: a function finds it
@@ -56,8 +56,8 @@ static inline uint64_t tm__hostrun_limit(const tm__hostrun *r) {
 int tm__hostrun_result(const tm__kernel *k, const void *result, size_t size,
                        tm_error *e);
 
-/* What became of a call that nobody works on any more: TM_OK, TM_EKERNEL,
-   TM_ETIMEOUT or TM_ECANCELLED. */
-int tm__hostrun_outcome(tm__call *c, tm_error *e);
+/* What became of a run, as a status: TM_OK, TM_EKERNEL, TM_ETIMEOUT or
+   TM_ECANCELLED. */
+int tm__hostrun_outcome(const tm__kernel *k, const tm__outcome *o, tm_error *e);
 
 #endif

@@ -23,12 +23,12 @@ static void fill_i64(int64_t *x, int64_t n, int64_t value) {
   for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
-static void begin_acc(const tm__call *c, void *acc) {
-  const tm__reduce *r = &c->kernel->reduce;
+static void begin_acc(const tm__kernel *k, const tm_arg *args, void *acc) {
+  const tm__reduce *r = &k->reduce;
   bool real = r->dtype == TM_F64;
   memset(acc, 0, (size_t)r->count * 8);
-  if (r->op == TM__REDUCE_OWN && c->kernel->entry.init)
-    c->kernel->entry.init(acc, c->args);
+  if (r->op == TM__REDUCE_OWN && k->entry.init)
+    k->entry.init(acc, args);
   else if (r->op == TM__REDUCE_MIN && real)
     fill_f64(acc, r->count, HUGE_VAL);
   else if (r->op == TM__REDUCE_MAX && real)
@@ -74,61 +74,95 @@ static void combine(const tm__call *c, void *into, const void *from) {
 /* Pairwise, the lower block first: the rounding of a sum grows with the
    logarithm of their number. */
 void tm__call_finish(tm__call *c, const void **result) {
-  *result = c->acc;
-  if (!c->acc) return;
+  const tm__plan *p = &c->plan;
+  *result = p->acc;
+  if (!p->acc) return;
   size_t stride = c->kernel->reduce.stride;
-  for (int64_t step = 1; step < c->units; step *= 2)
-    for (int64_t i = 0; i + step < c->units; i += 2 * step)
-      combine(c, c->acc + (size_t)i * stride,
-              c->acc + (size_t)(i + step) * stride);
+  for (int64_t step = 1; step < p->units; step *= 2)
+    for (int64_t i = 0; i + step < p->units; i += 2 * step)
+      combine(c, p->acc + (size_t)i * stride,
+              p->acc + (size_t)(i + step) * stride);
 }
 
-/* ---- a call ---- */
+/* ---- plans and calls ---- */
 
-static int64_t divide_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+static int64_t divide_up(int64_t a, int64_t b) {
+  return b == 1 ? a : a / b + (a % b != 0);
+}
 
-int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
-                  const tm_arg *args, int64_t first, int64_t last,
+int tm__plan_init(tm__plan *p, const tm__kernel *k, const tm__mem *mem,
+                  const tm_arg *args, int64_t first, int64_t last, int64_t unit,
                   tm_error *e) {
+  bool reduces = k->reduce.op != TM__REDUCE_NONE;
   int64_t n = last - first;
+  if (reduces) unit = n > BLOCKS ? divide_up(n, BLOCKS) : 1;
+  p->first = first;
+  p->last = last;
+  p->unit = unit;
+  p->units = divide_up(n, unit);
+  p->acc = NULL;
+  if (!reduces) return TM_OK;
+  size_t blocks = p->units ? (size_t)p->units : 1;
+  p->acc = tm__alloc(mem, blocks * k->reduce.stride);
+  if (!p->acc)
+    return tm__fail(e, TM_ENOMEM,
+                    "not enough memory for the reduction of kernel '%.60s'",
+                    k->name);
+  if (!p->units) begin_acc(k, args, p->acc);
+  return TM_OK;
+}
+
+void tm__plan_term(tm__plan *p, const tm__mem *mem) { tm__free(mem, p->acc); }
+
+/* All but the plan. */
+static void begin_call(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                       const tm_arg *args) {
   c->kernel = k;
   c->mem = mem;
   c->args = args;
-  c->first = first;
-  c->last = last;
-  c->unit = 1;
-  c->units = n;
-  c->acc = NULL;
   c->watch = NULL;
   c->deadline = 0;
   c->failure[0] = '\0';
   atomic_init(&c->fail_at, INT64_MAX);
   atomic_init(&c->stopped, 0);
-  if (k->reduce.op != TM__REDUCE_NONE) {
-    c->unit = n > BLOCKS ? divide_up(n, BLOCKS) : 1;
-    c->units = divide_up(n, c->unit);
-    size_t blocks = c->units ? (size_t)c->units : 1;
-    c->acc = tm__alloc(mem, blocks * k->reduce.stride);
-    if (!c->acc)
-      return tm__fail(e, TM_ENOMEM,
-                      "not enough memory for the reduction of "
-                      "kernel '%.60s'",
-                      k->name);
-    if (!c->units) begin_acc(c, c->acc);
-  }
   pthread_mutex_init(&c->lock, NULL);
-  return TM_OK;
+}
+
+void tm__call_begin(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                    const tm_arg *args, const tm__plan *plan) {
+  c->plan = *plan;
+  begin_call(c, k, mem, args);
+}
+
+void tm__call_end(tm__call *c) { pthread_mutex_destroy(&c->lock); }
+
+int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                  const tm_arg *args, int64_t first, int64_t last,
+                  tm_error *e) {
+  int status = tm__plan_init(&c->plan, k, mem, args, first, last, 1, e);
+  if (status == TM_OK) begin_call(c, k, mem, args);
+  return status;
 }
 
 void tm__call_term(tm__call *c) {
-  pthread_mutex_destroy(&c->lock);
-  tm__free(c->mem, c->acc);
+  tm__call_end(c);
+  tm__plan_term(&c->plan, c->mem);
 }
 
-void tm__call_set_unit(tm__call *c, int64_t n) {
-  if (c->acc) return;
-  c->unit = n;
-  c->units = divide_up(c->last - c->first, n);
+void tm__call_renew(tm__call *c) {
+  atomic_store(&c->fail_at, INT64_MAX);
+  c->failure[0] = '\0';
+}
+
+void tm__call_outcome(tm__call *c, tm__outcome *out) {
+  out->kind = tm__call_stopped(c);
+  out->failed = tm__call_failed(c);
+  out->core = false;
+  out->item = atomic_load(&c->fail_at);
+  out->text[0] = '\0';
+  if (!out->failed) return;
+  out->kind = TM__FAIL_TASK;
+  snprintf(out->text, sizeof out->text, "%s", c->failure);
 }
 
 void tm__call_stop(tm__call *c, int kind) {
@@ -214,7 +248,7 @@ bool tm__work_begin(tm__work *w, tm__call *c, int worker, int workers) {
                             .cancelled = given_cancelled},
                   .call = c};
   if (make_scratch(w)) return true;
-  fail(c, c->first, "not enough memory for %zu bytes of scratch",
+  fail(c, c->plan.first, "not enough memory for %zu bytes of scratch",
        c->kernel->entry.scratch);
   return false;
 }
@@ -242,16 +276,17 @@ static bool run_items(tm__work *w, int64_t first, int64_t last) {
 
 void tm__work_run(tm__work *w, int64_t from, int64_t to) {
   tm__call *c = w->call;
-  if (!c->acc) {
-    int64_t end = to == c->units ? c->last : c->first + to * c->unit;
-    run_items(w, c->first + from * c->unit, end);
+  const tm__plan *p = &c->plan;
+  if (!p->acc) {
+    int64_t end = to == p->units ? p->last : p->first + to * p->unit;
+    run_items(w, p->first + from * p->unit, end);
     return;
   }
   for (int64_t i = from; i < to; i++) {
-    int64_t first = c->first + i * c->unit;
-    int64_t last = c->last - first < c->unit ? c->last : first + c->unit;
-    w->given.acc.p = c->acc + (size_t)i * c->kernel->reduce.stride;
-    begin_acc(c, w->given.acc.p);
+    int64_t first = p->first + i * p->unit;
+    int64_t last = p->last - first < p->unit ? p->last : first + p->unit;
+    w->given.acc.p = p->acc + (size_t)i * c->kernel->reduce.stride;
+    begin_acc(c->kernel, c->args, w->given.acc.p);
     if (!run_items(w, first, last)) return;
   }
 }

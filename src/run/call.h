@@ -9,14 +9,19 @@
  *     only say what is claimed at once.
  *   - With one, units depend on the number of items alone (at most 256 of
  *     them). Each has an accumulator of its own in `acc`, and they are
- *     combined in order: the result does not know who did what.
+ *     combined in order: the result does not know who did what. A unit sets
+ *     its accumulator when it begins, so that it may be done again.
  *
  * Failures: fail_at only sinks. Units below it are all run, units above it
  * that nobody has begun are not.
  *
- * Threads: between tm__call_init and tm__call_finish any worker may use a
- * call through a tm__work of its own; what changes is atomic or under
- * `lock`.
+ * That is the plan, which does not change while anybody works: processes
+ * share it in the arena. A call is a plan with what is one process's: the
+ * kernel as it has it, the arguments where they are there, what became of it.
+ *
+ * Threads: between tm__call_init and tm__call_finish any worker of the process
+ * may use a call through a tm__work of its own; what changes is atomic or
+ * under `lock`.
  */
 #ifndef TM_RUN_CALL_H
 #define TM_RUN_CALL_H
@@ -25,13 +30,17 @@
 
 typedef bool (*tm__poll_fn)(void *argument);
 
+typedef struct tm__plan {
+  int64_t first, last;
+  int64_t unit, units;
+  char *acc; /* units * stride bytes; NULL: no reduction */
+} tm__plan;
+
 typedef struct tm__call {
   tm__kernel *kernel;
   const tm__mem *mem;
   const tm_arg *args; /* of the caller, until the call is over */
-  int64_t first, last;
-  int64_t unit, units;
-  char *acc; /* units * stride bytes; NULL: no reduction */
+  tm__plan plan;
 
   _Atomic int64_t fail_at;  /* lowest failed item; INT64_MAX: none */
   _Atomic uint32_t stopped; /* 0, or the enum tm__kind that says why */
@@ -41,17 +50,26 @@ typedef struct tm__call {
   char failure[400];        /* of item fail_at */
 } tm__call;
 
-/*
- * Begins a call. reduction units are set; without one `unit` is 1. The caller
- * may set watch and deadline, and change unit (tm__call_units_of), before
- * anybody works. TM_ENOMEM.
- */
+/* Makes a plan. Units of a reduction are set; without one they have `unit`
+   items. args are for the reduction of no items. TM_ENOMEM. */
+int tm__plan_init(tm__plan *p, const tm__kernel *k, const tm__mem *mem,
+                  const tm_arg *args, int64_t first, int64_t last, int64_t unit,
+                  tm_error *e);
+void tm__plan_term(tm__plan *p, const tm__mem *mem);
+
+/* Begins a call of a plan. The caller may set watch and deadline before
+   anybody works. mem is for scratch; the plan's accumulators stay its own. */
+void tm__call_begin(tm__call *c, tm__kernel *k, const tm__mem *mem,
+                    const tm_arg *args, const tm__plan *plan);
+void tm__call_end(tm__call *c);
+
+/* Both at once, with units of one item. TM_ENOMEM. */
 int tm__call_init(tm__call *c, tm__kernel *k, const tm__mem *mem,
                   const tm_arg *args, int64_t first, int64_t last, tm_error *e);
 void tm__call_term(tm__call *c);
 
-/* Makes units of n items; has no effect on a reduction. */
-void tm__call_set_unit(tm__call *c, int64_t n);
+/* Forgets a failure. Nobody works on the call. */
+void tm__call_renew(tm__call *c);
 
 /* A worker in a call, on its stack. */
 typedef struct tm__work {
@@ -104,5 +122,17 @@ static inline bool tm__work_over(tm__work *w) {
  * valid until term.
  */
 void tm__call_finish(tm__call *c, const void **result);
+
+/* How a run ended. */
+typedef struct tm__outcome {
+  int kind;    /* 0: all is done; else enum tm__kind */
+  bool failed; /* at item, with text; else it was stopped */
+  bool core;   /* the kernel did not fail: its worker died, or memory is out */
+  int64_t item;
+  char text[1800];
+} tm__outcome;
+
+/* Of a call that nobody works on any more. */
+void tm__call_outcome(tm__call *c, tm__outcome *out);
 
 #endif

@@ -113,9 +113,7 @@ void tm__kernels_init(tm__kernels *ks, const tm__mem *mem) {
   pthread_mutex_init(&ks->lock, NULL);
 }
 
-void tm__kernels_before_fork(tm__kernels *ks) {
-  pthread_mutex_lock(&ks->lock);
-}
+void tm__kernels_before_fork(tm__kernels *ks) { pthread_mutex_lock(&ks->lock); }
 
 void tm__kernels_after_fork(tm__kernels *ks) {
   pthread_mutex_unlock(&ks->lock);
@@ -278,6 +276,7 @@ static int define_locked(tm__kernels *ks, const char *path, tm__kernel *k,
   if (!library) {
     library = library_new(ks, path);
     if (!library) return no_memory(e);
+    library->defined = true;
     library->next = ks->libraries;
     ks->libraries = library;
   }
@@ -318,6 +317,64 @@ tm__kernel *tm__kernels_find(tm__kernels *ks, const char *path,
   if (library || !path || !*path) k = find_in(ks->first, library, name);
   pthread_mutex_unlock(&ks->lock);
   return k;
+}
+
+/* ---- kernels of another process ---- */
+
+void tm__kernels_set_define(tm__kernels *ks, tm__define_fn define) {
+  pthread_mutex_lock(&ks->lock);
+  ks->define = define;
+  pthread_mutex_unlock(&ks->lock);
+}
+
+tm__kernel_name tm__kernel_name_of(const tm__kernel *k) {
+  const char *signature = k->signature.text; /* NULL: none was parsed */
+  return (tm__kernel_name){.path = tm__kernel_path(k),
+                           .name = k->name,
+                           .signature = signature ? signature : "",
+                           .defined = k->library && k->library->defined};
+}
+
+static tm__define_fn definer(tm__kernels *ks) {
+  pthread_mutex_lock(&ks->lock);
+  tm__define_fn define = ks->define;
+  pthread_mutex_unlock(&ks->lock);
+  return define;
+}
+
+/* What is not known here yet; the error does not name the kernel. */
+static int bring(tm__kernels *ks, const tm__kernel_name *n, tm__kernel **out,
+                 tm_error *e) {
+  const tm__library *library;
+  tm__define_fn define = n->defined ? definer(ks) : NULL;
+  if (!*n->path)
+    return tm__fail(e, TM_EINVAL,
+                    "is a function of the host program, which this worker "
+                    "process does not know; use threads, or fork once it is "
+                    "registered");
+  if (define) return define(ks, n->path, n->name, out, e);
+  int status = tm__kernels_open(ks, n->path, &library, e);
+  if (status) return status;
+  *out = tm__kernels_find(ks, n->path, n->name);
+  return *out ? TM_OK : tm__fail(e, TM_EINVAL, "is not there");
+}
+
+static int named(tm_error *e, int status, const tm__kernel_name *n,
+                 const char *what) {
+  return tm__fail(e, status, "kernel '%.60s'%s%.200s%s %.230s", n->name,
+                  *n->path ? " of " : "", n->path, *n->path ? ":" : "", what);
+}
+
+int tm__kernels_resolve(tm__kernels *ks, const tm__kernel_name *n,
+                        tm__kernel **out, tm_error *e) {
+  tm_error why = {.text = ""};
+  int status = TM_OK;
+  *out = tm__kernels_find(ks, n->path, n->name);
+  if (!*out) status = bring(ks, n, out, &why);
+  if (status) return named(e, status, n, why.text);
+  if (!n->signature || strcmp((*out)->signature.text, n->signature) == 0)
+    return TM_OK;
+  return named(e, TM_EINVAL, n, "is another one in this worker process");
 }
 
 tm__kernel *tm__kernels_next(tm__kernels *ks, const tm__library *library,

@@ -5,7 +5,8 @@
  * "") and those of the libraries that were opened. A kernel stays until the
  * runtime goes, and a library is never unloaded: its code may be on some
  * thread's stack. So a tm__kernel may be kept without being counted, and
- * travels as the path of its library and its name.
+ * travels as the path of its library and its name; a worker process that was
+ * there before it loads it then.
  *
  * Threads: any thread may open libraries and look kernels up.
  */
@@ -53,14 +54,30 @@ typedef struct tm__kernel {
 typedef struct tm__library {
   struct tm__library *next;
   char *path;
+  bool defined; /* no library to load: by tm__kernels_define */
 } tm__library;
 
-typedef struct tm__kernels {
+typedef struct tm__kernels tm__kernels;
+
+/* Defines the kernel of a path and a name where it is not known yet. */
+typedef int (*tm__define_fn)(tm__kernels *ks, const char *path,
+                             const char *name, tm__kernel **out, tm_error *e);
+
+struct tm__kernels {
   const tm__mem *mem;
-  pthread_mutex_t lock; /* guards both lists; what is in them stays */
+  pthread_mutex_t lock; /* guards what follows; what is in the lists stays */
   tm__kernel *first;
   tm__library *libraries;
-} tm__kernels;
+  tm__define_fn define; /* of whoever defines kernels; NULL: nobody */
+};
+
+/* What a kernel is known by in other processes of the runtime. */
+typedef struct tm__kernel_name {
+  const char *path; /* of its library; "": the host's */
+  const char *name;
+  const char *signature; /* which it must have; NULL: any */
+  bool defined;
+} tm__kernel_name;
 
 void tm__kernels_init(tm__kernels *ks, const tm__mem *mem);
 /* Around a fork, so that no other thread is at work on the list; the second
@@ -79,6 +96,9 @@ int tm__kernels_define(tm__kernels *ks, const char *path,
                        const tm_kernel *entry, void *user, tm__kernel **out,
                        tm_error *e);
 
+/* Says how kernels are defined that come from another process. */
+void tm__kernels_set_define(tm__kernels *ks, tm__define_fn define);
+
 /* Loads a library, once. path is given to dlopen as it is. TM_ESYS when it
    does not load, TM_EINVAL when it is not one of kernels. */
 int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
@@ -88,6 +108,13 @@ int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
    there is none. Does not load anything. */
 tm__kernel *tm__kernels_find(tm__kernels *ks, const char *path,
                              const char *name);
+
+tm__kernel_name tm__kernel_name_of(const tm__kernel *k);
+
+/* The same by what another process knows it by: loads its library, or defines
+   it, when it is not there yet. The error names the kernel. */
+int tm__kernels_resolve(tm__kernels *ks, const tm__kernel_name *name,
+                        tm__kernel **out, tm_error *e);
 
 /* The kernel of a library after k, first when k is NULL; in no order. */
 tm__kernel *tm__kernels_next(tm__kernels *ks, const tm__library *library,

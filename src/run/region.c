@@ -156,7 +156,7 @@ static void publish(caller *me, int64_t next) {
   /* relaxed: whoever joins sees the gate first */
   atomic_store_explicit(&r->cpu, r->pool->pinned ? tm__cpu() : -2,
                         memory_order_relaxed);
-  atomic_store_explicit(&r->limit, c->units, memory_order_relaxed);
+  atomic_store_explicit(&r->limit, c->plan.units, memory_order_relaxed);
   atomic_store_explicit(&r->next, next, memory_order_relaxed);
   /* seq_cst: opened before we look at sleepers (see tm__region_calls) */
   atomic_store(&r->gate, TM__GATE_OPEN);
@@ -191,8 +191,8 @@ static void work_together(caller *me) {
   tm__region *r = me->region;
   int64_t from, to;
   bool known = me->pace.each > 0;
-  if (known) wake_for(me, me->call->units);
-  while (claim(r, &me->pace, me->call->units, me->chunk, &from, &to)) {
+  if (known) wake_for(me, me->call->plan.units);
+  while (claim(r, &me->pace, me->call->plan.units, me->chunk, &from, &to)) {
     tm__work_run(&me->work, from, to);
     if (tm__work_over(&me->work)) {
       drain(r);
@@ -201,7 +201,7 @@ static void work_together(caller *me) {
     if (known && me->chunk) continue;
     measure(me, to - from);
     known = true;
-    wake_for(me, me->call->units - to);
+    wake_for(me, me->call->plan.units - to);
   }
 }
 
@@ -215,7 +215,7 @@ static bool worth_sharing(const caller *me, int64_t left) {
 /* Works alone: to the end, or until the rest is worth sharing. Answers the
    first unit that is not done. */
 static int64_t work_alone(caller *me) {
-  int64_t next = 0, units = me->call->units;
+  int64_t next = 0, units = me->call->plan.units;
   if (units && me->pace.each * (double)units < SHARE_NS)
     me->pace.last = (double)units;
   while (next < units && !worth_sharing(me, units - next)) {
@@ -307,14 +307,15 @@ static tm__region *take(tm__pool *pool) {
 
 static int64_t chunk_units(const tm__call *c, int64_t items) {
   if (!items) return 0;
-  return items > c->unit ? items / c->unit : 1;
+  return items > c->plan.unit ? items / c->plan.unit : 1;
 }
 
 static void do_units(caller *me, double each) {
-  bool together = me->region && me->call->units > 1 &&
-                  (me->chunk || each * (double)me->call->units >= SHARE_NS);
+  bool together =
+      me->region && me->call->plan.units > 1 &&
+      (me->chunk || each * (double)me->call->plan.units >= SHARE_NS);
   int64_t next = together ? 0 : work_alone(me);
-  if (next == me->call->units) return;
+  if (next == me->call->plan.units) return;
   publish(me, next);
   work_together(me);
   join_all(me);
@@ -322,9 +323,9 @@ static void do_units(caller *me, double each) {
 
 void tm__region_run(tm__pool *pool, tm__call *c, const tm__region_options *o) {
   uint32_t print = fingerprint(c);
-  double each = prior(c, print) * (double)c->unit;
+  double each = prior(c, print) * (double)c->plan.unit;
   caller me;
-  if (!c->units) return;
+  if (!c->plan.units) return;
   me.region = take(pool);
   me.call = c;
   me.pace = pacer_begin(each);
@@ -338,7 +339,8 @@ void tm__region_run(tm__pool *pool, tm__call *c, const tm__region_options *o) {
   if (able && !tm__work_over(&me.work)) do_units(&me, each);
   tm__work_end(&me.work);
   if (me.done)
-    set_prior(c, print, (double)me.spent / (double)me.done / (double)c->unit);
+    set_prior(c, print,
+              (double)me.spent / (double)me.done / (double)c->plan.unit);
   if (me.region) /* release: the next caller may write */
     atomic_store_explicit(&me.region->busy, 0, memory_order_release);
 }
@@ -361,7 +363,7 @@ bool tm__region_calls(tm__region *r, tm__worker *w) {
 
 static void work_joined(tm__region *r, int number) {
   tm__work work;
-  int64_t from, to, chunk = r->chunk, limit = r->call->units;
+  int64_t from, to, chunk = r->chunk, limit = r->call->plan.units;
   pacer pace = {.each = r->each};
   if (!tm__work_begin(&work, r->call, number, r->pool->nworkers)) {
     drain(r);

@@ -56,7 +56,10 @@ bool tm__worker_open(tm__worker *w) {
 static void drop(tm__worker *w, int i) {
   tm__prepared p = w->prepared[i];
   w->prepared[i] = w->prepared[--w->nprepared];
-  w->pool->guest->leave(w, p.context);
+  if (p.job->batch)
+    tm__batch_leave(w, p.context);
+  else
+    w->pool->guest->leave(w, p.context);
   tm__job_unref(p.job);
 }
 
@@ -103,13 +106,13 @@ static bool room_for_prepared(tm__worker *w) {
 /* The context of a job in this worker: kept while more of the job may come,
    so that its functions keep their upvalues. */
 static void *prepare(tm__worker *w, tm__job *job) {
-  if (job->batch) return job->batch;
   for (int i = 0; i < w->nprepared; i++)
     if (w->prepared[i].job == job) return w->prepared[i].context;
   tm__worker_tidy(w);
   if (!room_for_prepared(w)) return NULL;
   tm__seat_prepare(w, job);
-  void *context = w->pool->guest->enter(w, job);
+  void *context =
+      job->batch ? tm__batch_enter(w, job) : w->pool->guest->enter(w, job);
   if (!context) return NULL;
   w->prepared[w->nprepared++] =
       (tm__prepared){.job = tm__job_ref(job), .context = context};
@@ -270,7 +273,9 @@ static bool run_piece(tm__worker *w, tm__job *job, void *context,
                  .next = claim->first,
                  .claim_last = claim->last,
                  .tries = claim->tries};
-  if (job->spec.timeout) p.deadline = tm__now() + job->spec.timeout;
+  if (job->spec.timeout)
+    p.deadline =
+        job->batch ? job->batch->deadline : tm__now() + job->spec.timeout;
   if (!job->spec.chunk && last - p.first > 1)
     p.until = tm__now_coarse() + UNTIL_NS;
   tm__buf_init(&p.out, tm__seat_mem(w));
