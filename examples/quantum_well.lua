@@ -5,11 +5,11 @@
 --- compares its levels with the published ones and with the exact roots. Then
 --- sweeps well widths and in-plane wave vectors, a task for each point,
 --- serially, on threads and on processes, and asks for the same numbers to the
---- last bit. Where there is a C compiler, the sweep is repeated with the solver as a
---- kernel, which must find the same levels. A picture goes to quantum_well.svg,
---- the subbands of the nominal width to quantum_well.npy: a row for each wave
---- vector, of k and the levels, nan where one is not bound. Exit status 1 if a
---- check fails.
+--- last bit. Where there is a C compiler, the sweep is repeated with the solver
+--- as a kernel, which must find the same levels. A picture goes to
+--- quantum_well.svg, the subbands of the nominal width to quantum_well.npy: a
+--- row for each wave vector, of k and the levels, nan where one is not bound.
+--- Exit status 1 if a check fails.
 ---
 ---     tidemill examples/quantum_well.lua [output folder, default "build"]
 

@@ -11,6 +11,9 @@ local io, ipairs, math, os, require, tostring =
 
 local SMALL <const> = os.getenv "TIDEMILL_STRESS" == "small"
 
+-- Also where specs spawn their processes: what is inherited is forked.
+local FORK <const> = { start_method = "fork" }
+
 local function square(x) return x * x end
 
 -- Where every worker is spawned, this is left out, by name.
@@ -22,7 +25,7 @@ forked("a forked worker", function()
     loaded.inherited = { only = "here" }
     local globals = loaded.globals() -- busted keeps a spec from the real ones
     globals.tidemill_spec_global = 17
-    local pool <close> = pools.new "process"
+    local pool <close> = pools.new("process", FORK)
     loaded.inherited.only = "too late"
     local name = "tidemill_spec_global" -- not seen by what sends globals
     local only, value = pool:apply(function()
@@ -40,7 +43,7 @@ forked("a forked worker", function()
     file:write "stored"
     file:flush()
     local key = tm.glob_store(file)
-    local pool <close> = pools.new "process"
+    local pool <close> = pools.new("process", FORK)
     assert.equal("file", pool:apply(function()
       return io.type(tm.glob_read(key))
     end))
@@ -52,7 +55,8 @@ forked("a forked worker", function()
 
   it("keeps what it changes to itself", function()
     pools.shared = { n = 1 }
-    local pool <close> = pools.new("process", { workers = 1 })
+    local pool <close> = pools.new("process",
+      { workers = 1, start_method = "fork" })
     assert.equal(2, pool:apply(function()
       pools.shared.n = 2
       return pools.shared.n
@@ -62,7 +66,7 @@ forked("a forked worker", function()
   end)
 
   it("draws random numbers of its own", function()
-    local pool <close> = pools.new "process"
+    local pool <close> = pools.new("process", FORK)
     local random = math.random
     local draws = processes.each(pool, function()
       return random(math.maxinteger)

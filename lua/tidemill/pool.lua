@@ -341,7 +341,7 @@ end
 table.sort(pool_option_names)
 
 --- More workers than this are a mistake, not a wish.
-local MOST_WORKERS <const> = 4096
+local MOST_WORKERS <const> = 4095
 
 --- Defaults that the config may set for every pool.
 local function with_settings(o)

@@ -202,6 +202,10 @@ void tm__death_settle(tm__worker *w, const char *how, int kind) {
   w->pool->stillborn = opening && how ? w->pool->stillborn + 1 : 0;
   if (opening && how)
     snprintf(w->pool->last_words, sizeof w->pool->last_words, "%s", how);
+  /* What the script wrote of its jobs came to us by way of the dead worker,
+     which is no order between two threads: the lock of the queue is. */
+  pthread_mutex_lock(&w->pool->lock);
+  pthread_mutex_unlock(&w->pool->lock);
   settle_jobs(&d);
   settle_count(&d);
   settle_end(&d);

@@ -26,19 +26,16 @@ static void release(tm_runtime *rt) {
   tm__mem mem = rt->mem;
   tm__kernels_term(&rt->kernels);
   pthread_mutex_destroy(&rt->lock);
+  pthread_mutex_destroy(&rt->making);
   tm__maps_term(&rt->maps);
   tm__free(&mem, rt->command);
   tm__free(&mem, rt->log_file);
   tm__free(&mem, rt);
 }
 
-/* Recursive: a shared pool is made under it, and forks its workers. */
-static void init_lock(tm_runtime *rt) {
-  pthread_mutexattr_t recursive;
-  pthread_mutexattr_init(&recursive);
-  pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
-  pthread_mutex_init(&rt->lock, &recursive);
-  pthread_mutexattr_destroy(&recursive);
+static void init_locks(tm_runtime *rt) {
+  pthread_mutex_init(&rt->making, NULL);
+  pthread_mutex_init(&rt->lock, NULL);
 }
 
 static tm_runtime *allocate(const tm_config *c) {
@@ -60,7 +57,7 @@ static tm_runtime *allocate(const tm_config *c) {
   tm__kernels_init(&rt->kernels, &rt->mem);
   atomic_init(&rt->threads, c->threads ? c->threads : rt->cpus.usable);
   atomic_init(&rt->processes, c->processes ? c->processes : rt->cpus.usable);
-  init_lock(rt);
+  init_locks(rt);
   tm__maps_init(&rt->maps, &rt->mem);
   if (c->command) rt->command = copy_text(&rt->mem, c->command);
   if (rt->command || !c->command) return rt;
@@ -154,22 +151,29 @@ int tm__runtime_command(tm_runtime *rt, const char *path, tm_error *e) {
 
 /* Lets go of pools in the list that were joined. */
 static void prune_retired(tm_runtime *rt) {
-  tm__pool **at = &rt->retired;
-  while (*at) {
+  tm__pool *joined = NULL;
+  pthread_mutex_lock(&rt->lock);
+  for (tm__pool **at = &rt->retired; *at;) {
     tm__pool *pool = *at;
     if (atomic_load(&pool->joined)) {
       *at = pool->retired_next;
-      tm__pool_unref(pool);
+      pool->retired_next = joined;
+      joined = pool;
     } else {
       at = &pool->retired_next;
     }
+  }
+  pthread_mutex_unlock(&rt->lock);
+  while (joined) {
+    tm__pool *pool = joined;
+    joined = pool->retired_next;
+    tm__pool_unref(pool);
   }
 }
 
 /* A shared pool leaves its place; its jobs may go on. rt->lock is held. */
 static void retire(tm_runtime *rt, int kind) {
   tm__pool *pool = rt->shared[kind];
-  prune_retired(rt);
   rt->shared[kind] = NULL;
   if (!pool) return;
   pool->retired_next = rt->retired;
@@ -342,7 +346,7 @@ void tm__runtime_after_fork(tm_runtime *rt) {
 
 void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger) {
   tm__runtime_after_fork(rt);
-  init_lock(rt);
+  init_locks(rt);
   tm__arena_child(rt->arena);
   tm__store_child(rt->store, ledger);
   tm__monitor_child(&rt->monitor);
@@ -358,24 +362,57 @@ static void forget_initializer(tm_runtime *rt, const tm__pool_options *o) {
   tm__msg_unref(o->initializer, tm__pool_memory(rt, o->kind), rt->store);
 }
 
+/* The open pool of a kind, with a reference; NULL: there is none. One that is
+   not open leaves its place. */
+static tm__pool *take_shared(tm_runtime *rt, int kind) {
+  pthread_mutex_lock(&rt->lock);
+  tm__pool *pool = rt->shared[kind];
+  bool open = pool && tm__pool_state_of(pool) == TM__OPEN;
+  if (open)
+    tm__pool_ref(pool);
+  else if (pool)
+    retire(rt, kind);
+  pthread_mutex_unlock(&rt->lock);
+  return open ? pool : NULL;
+}
+
+/* rt->lock is not held while workers are started: to fork, it is taken. */
+static int make_shared(tm_runtime *rt, int kind,
+                       const tm__pool_options *options, tm__pool **out,
+                       tm_error *e) {
+  tm__pool *pool;
+  if (atomic_load(&rt->closed)) {
+    forget_initializer(rt, options);
+    return tm__fail(e, TM_ECLOSED, "the runtime is closed");
+  }
+  int status = tm__pool_new(&pool, rt, options, e);
+  if (status) return status;
+  pthread_mutex_lock(&rt->lock);
+  bool closed = atomic_load(&rt->closed);
+  if (!closed) rt->shared[kind] = tm__pool_ref(pool);
+  pthread_mutex_unlock(&rt->lock);
+  *out = pool;
+  if (!closed) return TM_OK;
+  tm__pool_terminate(pool);
+  tm__pool_join(pool, NULL, NULL);
+  pool->guest_user = NULL; /* the caller's still */
+  tm__pool_unref(pool);
+  *out = NULL;
+  return tm__fail(e, TM_ECLOSED, "the runtime is closed");
+}
+
 int tm__runtime_shared(tm_runtime *rt, int kind,
                        const tm__pool_options *options, tm__pool **out,
                        tm_error *e) {
   int status = TM_OK;
-  pthread_mutex_lock(&rt->lock);
-  tm__pool *pool = rt->shared[kind];
-  if (atomic_load(&rt->closed)) {
+  prune_retired(rt);
+  pthread_mutex_lock(&rt->making);
+  *out = take_shared(rt, kind);
+  if (*out)
     forget_initializer(rt, options);
-    status = tm__fail(e, TM_ECLOSED, "the runtime is closed");
-  } else if (!pool || tm__pool_state_of(pool) != TM__OPEN) {
-    retire(rt, kind);
-    status = tm__pool_new(&rt->shared[kind], rt, options, e);
-    pool = rt->shared[kind];
-  } else {
-    forget_initializer(rt, options);
-  }
-  *out = status ? NULL : tm__pool_ref(pool);
-  pthread_mutex_unlock(&rt->lock);
+  else
+    status = make_shared(rt, kind, options, out, e);
+  pthread_mutex_unlock(&rt->making);
   return status;
 }
 

@@ -60,7 +60,8 @@ struct tm_runtime {
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
   _Atomic bool closed;  /* by the host: no more pools; written under lock */
-  pthread_mutex_t lock; /* guards what follows */
+  pthread_mutex_t making; /* one shared pool at a time; before all locks */
+  pthread_mutex_t lock;   /* guards what follows */
   tm__owned *owned;
   char *log_file;    /* its path; NULL: none */
   char *command;     /* of spawned workers; NULL: to be found */

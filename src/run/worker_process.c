@@ -135,13 +135,17 @@ static int start_fork(tm__worker *w, tm_error *e) {
   tm_runtime *rt = w->pool->rt;
   bool main_thread = syscall(SYS_gettid) == tm__pid();
   int32_t parent = tm__pid();
+  sigset_t all, before;
   int status = tm__process_prepare(w, e);
   if (status) return status;
   if (w->pool->guest->inherit) status = w->pool->guest->inherit(w);
   fflush(NULL);
   tm__runtime_before_fork(rt);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* handlers are the parent's */
   pid_t pid = status ? -1 : fork();
   if (pid == 0) forked(w, parent, main_thread);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   tm__runtime_after_fork(rt);
   if (pid > 0) {
     tm__process_started(w, pid);
