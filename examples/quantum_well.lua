@@ -47,11 +47,11 @@ local ROOM = 8
 -- programs on the machine make one slower, never faster.
 local ROUNDS = 2
 
--- What is compared, the reference first; lua_only: not with the kernel.
+-- What is compared, the reference first.
 local POOLS = {
   { name = "FakePool", make = tm.FakePool },
   { name = "thread pool", make = tm.thread_pool },
-  { name = "process pool", make = tm.process_pool, lua_only = true },
+  { name = "process pool", make = tm.process_pool },
 }
 
 local function check(condition, message, ...)
@@ -260,9 +260,7 @@ local function add_kernel_runs(runs, mesh, points)
   end
   local first = #runs + 1
   for _, kind in ipairs(POOLS) do
-    if not kind.lua_only then
-      runs[#runs + 1] = sweep_kernel(kernel, kind, mesh, points)
-    end
+    runs[#runs + 1] = sweep_kernel(kernel, kind, mesh, points)
   end
   for i = first + 1, #runs do
     check(bits(runs[i]) == bits(runs[first]),

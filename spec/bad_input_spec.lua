@@ -158,7 +158,7 @@ describe("tm.Pool refuses", function()
         faults.at_line(text .. shown .. ")", function() tm.Pool { [name] = bad } end)
       end
     end
-    faults.at_line("option 'workers' must be at most 4096 (got 1000000)",
+    faults.at_line("option 'workers' must be at most 4095 (got 1000000)",
       function() tm.Pool { workers = 1000000 } end)
   end)
 

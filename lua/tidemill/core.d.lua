@@ -24,7 +24,7 @@ local tm = {}
 --- Options of `tm.Pool`. An unknown one is an error that names the nearest.
 ---@class tidemill.pool_options
 ---@field kind? "thread"|"process"|"fake" "thread" unless given
----@field workers? integer from 1 to 4096; unless given the setting `threads`,
+---@field workers? integer from 1 to 4095; unless given the setting `threads`,
 ---  or `processes`. A fake pool has 1
 ---@field initializer? function called in each worker before its first item,
 ---  and again in a worker that takes the place of another; in a fake pool

@@ -4,7 +4,7 @@
 #include "run/config.h"
 
 /* More threads than this are a mistake; a region counts to 2^15. */
-enum { MOST_WORKERS = 4096 };
+enum { MOST_WORKERS = 4095 };
 
 /* ---- the guest without a language ---- */
 
