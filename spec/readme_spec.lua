@@ -206,9 +206,12 @@ describe("README.md", function()
     local _, status = run((compile .. " %s/libtidemill.a %s -lm -pthread")
       :format("-o host", quote(BUILD), libs))
     assert.equal("exit 0\n", status)
+    write(directory .. "/host.lua", 'local tm = require "tidemill"\n'
+      .. 'local name, n = ...\nlocal f = math.sqrt\n'
+      .. 'return name .. #tm.thread_pool():map(f, tm.range(tonumber(n)))')
     local out
-    out, status = run("./host")
+    out, status = run("./host host.lua results: 100")
     assert.equal("exit 0\n", status)
-    assert.equal("100\n", out)
+    assert.equal("results:100\n", out)
   end)
 end)

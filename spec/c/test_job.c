@@ -269,7 +269,7 @@ static void test_stop_takes_what_was_given_back(void) {
   CHECK(!tm__job_done(job) && tm__job_exhausted(job));
   tm__job_stop(job, TM__FAIL_CANCELLED);
   CHECK(job->cancelled == TM__FAIL_INTERRUPTED); /* the first reason */
-  tm__job_give_back(job, &c); /* nobody will have it */
+  tm__job_give_back(job, &c);                    /* nobody will have it */
   CHECK(tm__job_done(job) && job->settled == 10);
   tm__job_unref(job);
 }

@@ -171,8 +171,7 @@ static void use_stream(scene *s, tm__pool *pool) {
   for (uint64_t i = 0; i < 4; i++) tm__job_feed(job, NULL);
   tm__job_close(job);
   CHECK(toy_wait(job) && job->settled == 4);
-  for (uint64_t i = 0; i < 4; i++)
-    CHECK(tm__job_results(job, i));
+  for (uint64_t i = 0; i < 4; i++) CHECK(tm__job_results(job, i));
   if (job->failed) s->status = TM_ENOMEM;
   tm__job_unref(job);
 }

@@ -34,8 +34,8 @@ typedef struct tm__state {
   tm_runtime *rt; /* a reference */
   uint64_t uid;
   tm__worker *worker; /* NULL in a script's state */
-  tm__inbox *inbox; /* NULL: none yet */
-  _Atomic int *stop; /* of a host's script: raised to end it; or NULL */
+  tm__inbox *inbox;   /* NULL: none yet */
+  _Atomic int *stop;  /* of a host's script: raised to end it; or NULL */
   lua_State *main;
   lua_State *volatile running; /* the coroutine that runs, for interrupts */
   uint64_t classes;            /* identities given so far */
@@ -51,7 +51,7 @@ typedef struct tm__state {
   size_t array_debt; /* of those that came, not yet told to the collector */
   size_t array_news; /* of those that came since the last full collection */
   struct tm__handle *handles; /* all of this state */
-  bool sees_arrays;  /* tm__array_part is right here */
+  bool sees_arrays;           /* tm__array_part is right here */
   void *random; /* the state of math.random, or NULL where it is not known */
 } tm__state;
 

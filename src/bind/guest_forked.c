@@ -22,8 +22,8 @@ static tm__state *script_of(const tm__worker *w) {
 int tm__forked_inherit(tm__worker *w) {
   tm__store *store = w->pool->rt->store;
   for (tm__handle *h = script_of(w)->handles; h; h = h->next)
-    if (h->key && tm__ledger_inherit_key(store, w->seat->ledger, h->key) ==
-                      TM_ENOMEM)
+    if (h->key &&
+        tm__ledger_inherit_key(store, w->seat->ledger, h->key) == TM_ENOMEM)
       return TM_ENOMEM;
   return TM_OK;
 }

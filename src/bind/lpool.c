@@ -326,10 +326,15 @@ void tm__pool_register(lua_State *L) {
                                   {"__eq", pool_eq},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"new_pool", pool_new},    {"shared_pool", pool_shared},
-      {"close", pool_close},     {"terminate", pool_terminate},
-      {"join", pool_join},       {"pool_state", pool_state},
-      {"is_fake", pool_is_fake}, {"takes_jobs", pool_takes_jobs}, {"shared_process_pool", pool_shared_process},
+      {"new_pool", pool_new},
+      {"shared_pool", pool_shared},
+      {"close", pool_close},
+      {"terminate", pool_terminate},
+      {"join", pool_join},
+      {"pool_state", pool_state},
+      {"is_fake", pool_is_fake},
+      {"takes_jobs", pool_takes_jobs},
+      {"shared_process_pool", pool_shared_process},
       {NULL, NULL}};
   luaL_newmetatable(L, pool_type);
   luaL_setfuncs(L, meta, 0);

@@ -11,7 +11,7 @@
 typedef struct tm__poolbox {
   tm__pool *pool; /* a reference; NULL once collected */
   bool shared;
-  int32_t pid; /* of the process that made it */
+  int32_t pid;     /* of the process that made it */
   tm__owned owned; /* of a pool of the script's own: it ends with the runtime */
 } tm__poolbox;
 

@@ -49,8 +49,7 @@ static tm__msg *recover(const death *d, uint64_t count) {
   tm__pool *pool = d->worker->pool;
   const unsigned char *from = atomic_load(&d->seat->records);
   if (!from) return NULL;
-  const unsigned char *end =
-      from + tm__arena_block_size(pool->rt->arena, from);
+  const unsigned char *end = from + tm__arena_block_size(pool->rt->arena, from);
   const unsigned char *last = end_of(from + sizeof(tm__msg), end, count);
   tm__buf b;
   tm__keys keys;
@@ -123,8 +122,7 @@ static void settle_run(tm__job *job, tm__claim *c, void *argument) {
     publish_made(d, job, c);
     free_unpublished(d);
   }
-  if (running && d->how && c->first < c->last &&
-      !tm__job_skips(job, c->first))
+  if (running && d->how && c->first < c->last && !tm__job_skips(job, c->first))
     fail_item(d, job, c);
   tm__job_leave(job, c);
 }

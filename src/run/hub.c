@@ -19,7 +19,7 @@ enum { OVERTAKEN = 64 };
 
 /* release: notes are for who reads them after our death, in the order in
    which they were written; what others must see at once is not among them. */
-#define note(word, value) \
+#define note(word, value)                                                      \
   atomic_store_explicit(word, value, memory_order_release)
 
 tm__hub *tm__hub_new(const tm__mem *arena, int seats) {
@@ -29,9 +29,7 @@ tm__hub *tm__hub_new(const tm__mem *arena, int seats) {
   return hub;
 }
 
-void tm__hub_free(tm__hub *hub, const tm__mem *arena) {
-  tm__free(arena, hub);
-}
+void tm__hub_free(tm__hub *hub, const tm__mem *arena) { tm__free(arena, hub); }
 
 static _Atomic(tm__job *) *place(tm__hub *hub, uint64_t position) {
   return &hub->ring[position % TM__RING];
@@ -128,7 +126,6 @@ void tm__hub_mood(tm__hub *hub, int mood) {
 }
 
 /* ---- pieces ---- */
-
 
 void tm__seat_prepare(const tm__worker *w, tm__job *job) {
   if (!w->seat || w->piece) return;

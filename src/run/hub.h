@@ -67,14 +67,14 @@ typedef struct tm__seat {
   _Atomic uint32_t nheld;
   uint32_t cap_held;
   _Atomic uint64_t done; /* items, ever */
-  tm__ledger *ledger;   /* of the store; made by the parent */
-  char crash[1500];     /* a C backtrace, as text (crash.h) */
+  tm__ledger *ledger;    /* of the store; made by the parent */
+  char crash[1500];      /* a C backtrace, as text (crash.h) */
 } tm__seat;
 
 /* What wakes workers, and tells them of the end; of every kind of pool. */
 typedef struct tm__bell {
-  _Atomic int state;     /* enum tm__pool_state */
-  _Atomic uint32_t epoch; /* futex: grows when there may be work */
+  _Atomic int state;                   /* enum tm__pool_state */
+  _Atomic uint32_t epoch;              /* futex: grows when there may be work */
   _Atomic uint32_t sleepers, spinners; /* threads; processes have seats */
   _Atomic uint32_t timed; /* jobs with a time limit that are not done, and
                              places that are missing */
@@ -83,7 +83,7 @@ typedef struct tm__bell {
 typedef struct tm__hub {
   tm__bell bell;
   int nseats;
-  _Atomic uint32_t script_sleeps; /* waits for a job of ours */
+  _Atomic uint32_t script_sleeps;      /* waits for a job of ours */
   _Alignas(64) _Atomic uint64_t first; /* for workers, who move it */
   _Atomic uint64_t swept; /* for the script's process: nothing below */
   _Atomic uint64_t tail;

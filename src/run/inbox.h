@@ -21,7 +21,7 @@ struct tm__inbox {
   _Atomic uint32_t refs;
   _Atomic(tm__job *) head; /* latest first; or shut */
   _Atomic(tm__job *) suspects;
-  _Atomic int event;       /* base/event.h; -1: nobody has asked for it */
+  _Atomic int event; /* base/event.h; -1: nobody has asked for it */
   const tm__mem *mem;
 };
 

@@ -145,7 +145,8 @@ tm__job *tm__job_ref(tm__job *job) {
 
 void tm__job_free(tm__job *job) {
   tm__pool *pool = job->pool;
-  if (job->watched && !tm__job_done(job)) atomic_fetch_sub(&pool->bell->timed, 1);
+  if (job->watched && !tm__job_done(job))
+    atomic_fetch_sub(&pool->bell->timed, 1);
   if (pool->guest->forget) pool->guest->forget(job);
   empty(job);
   words_free(job, pool->mem);

@@ -76,9 +76,9 @@ bool tm__record_read(const unsigned char **at, const unsigned char *end,
 bool tm__record_text(tm__buf *b, int kind, const char *text);
 
 enum tm__items_kind {
-  TM__ITEMS_PACKED, /* bytes in `packed`, item i at offsets[i] */
-  TM__ITEMS_INTS,   /* start.i + i * step.i */
-  TM__ITEMS_FLOATS, /* start.f + i * step.f */
+  TM__ITEMS_PACKED,   /* bytes in `packed`, item i at offsets[i] */
+  TM__ITEMS_INTS,     /* start.i + i * step.i */
+  TM__ITEMS_FLOATS,   /* start.f + i * step.f */
   TM__ITEMS_INT_LIST, /* tm__number in `packed`, 8 bytes an item */
   TM__ITEMS_FLOAT_LIST,
   TM__ITEMS_ARRAY,  /* elements or rows; the array is in the code */
@@ -141,19 +141,19 @@ struct tm__job {
   _Atomic uint64_t *words; /* runs.h: one for each item or place */
   _Atomic uint64_t one;    /* the words of a job of one item */
   uint64_t nwords;
-  tm__msg **fed;             /* of a stream: as many items as words */
-  tm__spare *spares;         /* of a stream: as many as words */
-  struct tm__hub *hub;       /* of a process pool; NULL: threads */
-  uint64_t entry;            /* in the hub's ring, from 1; 0: none */
-  tm__inbox *inbox;          /* told when done; may be NULL */
-  struct tm__job *next_done; /* in the inbox */
+  tm__msg **fed;                /* of a stream: as many items as words */
+  tm__spare *spares;            /* of a stream: as many as words */
+  struct tm__hub *hub;          /* of a process pool; NULL: threads */
+  uint64_t entry;               /* in the hub's ring, from 1; 0: none */
+  tm__inbox *inbox;             /* told when done; may be NULL */
+  struct tm__job *next_done;    /* in the inbox */
   struct tm__job *next_suspect; /* the same */
   bool delivered;               /* was taken from there; its owner's */
-  struct tm__job *sibling;   /* in tm__piece.children; its thread's */
+  struct tm__job *sibling;      /* in tm__piece.children; its thread's */
   struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
   bool queued;                               /* its lock */
-  bool watched;     /* counted in bell.timed; set before it is submitted */
-  uint64_t taken;   /* of a stream, by its owner: items taken in a row */
+  bool watched;   /* counted in bell.timed; set before it is submitted */
+  uint64_t taken; /* of a stream, by its owner: items taken in a row */
 
   /* Written at each claim; at times, and read for each item; at times, and
      awaited; in small batches: each on lines of its own, for a line goes from
@@ -169,7 +169,7 @@ struct tm__job {
   _Atomic uint32_t stopped;   /* nothing may be left unclaimed */
   _Atomic uint32_t cancelled; /* 0, or the enum tm__kind that says why */
   _Atomic uint32_t lost;      /* an abandoned worker may still read items */
-  _Atomic uint64_t slack; /* items that may be settled and not counted */
+  _Atomic uint64_t slack;     /* items that may be settled and not counted */
   _Atomic uint64_t failed;
 
   char pad3[64];

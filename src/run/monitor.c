@@ -99,8 +99,7 @@ static uint64_t watch_limits(tm__pool *pool, uint64_t now) {
 static bool room_for_fd(tm__monitor *m) {
   if (m->nfds < m->cap_fds) return true;
   int cap = m->cap_fds * 2 + 16;
-  struct pollfd *fds =
-      tm__realloc(m->mem, m->fds, (size_t)cap * sizeof *fds);
+  struct pollfd *fds = tm__realloc(m->mem, m->fds, (size_t)cap * sizeof *fds);
   if (!fds) return false;
   m->fds = fds;
   m->cap_fds = cap;

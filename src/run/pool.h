@@ -43,13 +43,13 @@ const tm__mem *tm__pool_memory(tm_runtime *rt, const tm__worker_kind *kind);
 
 struct tm__pool {
   _Atomic uint32_t refs;
-  int32_t pid;    /* of the process that made it: to others it is inert */
+  int32_t pid;     /* of the process that made it: to others it is inert */
   pthread_t maker; /* the thread: only it forks workers */
-  tm__hub *hub;   /* of processes; NULL: threads or the caller */
-  tm__bell *bell; /* the hub's, or `own` */
+  tm__hub *hub;    /* of processes; NULL: threads or the caller */
+  tm__bell *bell;  /* the hub's, or `own` */
   tm__bell own;
   struct tm__spawner *spawner; /* of processes that are spawned */
-  tm_runtime *rt; /* a reference */
+  tm_runtime *rt;              /* a reference */
   const tm__mem *mem;
   const tm__worker_kind *kind;
   const tm__guest *guest;
@@ -66,13 +66,13 @@ struct tm__pool {
      `exited`, until the script's thread fills it again. */
   pthread_mutex_t roster;
   tm__worker **workers;
-  int missing;           /* places to be filled again */
-  _Atomic int dead;      /* processes to be replaced by the script's thread */
+  int missing;      /* places to be filled again */
+  _Atomic int dead; /* processes to be replaced by the script's thread */
   _Atomic uint64_t refill_at; /* tm__now() before which there is no use */
-  int stillborn;         /* processes in a row that died as they opened */
-  char last_words[400];  /* how the last of them ended */
-  _Atomic uint64_t deaths; /* processes, ever */
-  _Atomic int doubtful;    /* jobs in the ring have items that are settled and
+  int stillborn;              /* processes in a row that died as they opened */
+  char last_words[400];       /* how the last of them ended */
+  _Atomic uint64_t deaths;    /* processes, ever */
+  _Atomic int doubtful;  /* jobs in the ring have items that are settled and
                             perhaps not counted */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;

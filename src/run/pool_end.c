@@ -73,7 +73,8 @@ static void stop_running(tm__worker *w, tm__job *job) {
 
 static void set_state(tm__pool *pool, int state) {
   pthread_mutex_lock(&pool->lock);
-  if (atomic_load(&pool->bell->state) < state) atomic_store(&pool->bell->state, state);
+  if (atomic_load(&pool->bell->state) < state)
+    atomic_store(&pool->bell->state, state);
   pthread_mutex_unlock(&pool->lock);
 }
 
@@ -89,7 +90,9 @@ void tm__pool_terminate(tm__pool *pool) {
   tm__pool_wake_all(pool);
 }
 
-int tm__pool_state_of(tm__pool *pool) { return atomic_load(&pool->bell->state); }
+int tm__pool_state_of(tm__pool *pool) {
+  return atomic_load(&pool->bell->state);
+}
 
 void tm__pool_break(tm__pool *pool, const tm_error *why) {
   pthread_mutex_lock(&pool->lock);

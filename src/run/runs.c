@@ -94,8 +94,8 @@ static bool take_again(tm__job *job, int state, uint32_t worker,
       uint64_t seen = atomic_load(word);
       if (!is_again(job, i, seen)) continue;
       tm__run r = tm__runs_read(seen);
-      if (!atomic_compare_exchange_strong(
-              word, &seen, tag(state, worker, r.tries, r.count)))
+      if (!atomic_compare_exchange_strong(word, &seen,
+                                          tag(state, worker, r.tries, r.count)))
         continue;
       move_again(job, hint, i + 2);
       *out = (tm__claim){i, i + r.count, r.tries, worker};
@@ -183,7 +183,7 @@ static void write_tag(tm__job *job, uint64_t i, int state, const tm__claim *c,
 }
 
 void tm__runs_settle(tm__job *job, tm__claim *c, tm__msg *m, uint64_t records,
-                    uint64_t count) {
+                     uint64_t count) {
   uint64_t first = c->first;
   c->first += count;
   if (c->first < c->last)
@@ -223,8 +223,8 @@ static uint64_t end_of(tm__job *job, uint64_t i, uint64_t count) {
 }
 
 void tm__runs_each(tm__job *job, uint32_t worker,
-                  void (*found)(tm__job *, tm__claim *, void *),
-                  void *argument) {
+                   void (*found)(tm__job *, tm__claim *, void *),
+                   void *argument) {
   uint64_t limit = atomic_load(&job->limit), i = 0;
   uint64_t places = job->nwords ? job->nwords : 1;
   if (job->spec.window && limit > places) i = limit - places;

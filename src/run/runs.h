@@ -31,8 +31,13 @@
 
 #include "run/job.h"
 
-enum tm__runs_state { TM__RUN_FREE, TM__RUN_CLAIMED, TM__RUN_AGAIN,
-                     TM__RUN_SKIPPED, TM__RUN_SETTLED };
+enum tm__runs_state {
+  TM__RUN_FREE,
+  TM__RUN_CLAIMED,
+  TM__RUN_AGAIN,
+  TM__RUN_SKIPPED,
+  TM__RUN_SETTLED
+};
 
 /* A word, read. */
 typedef struct tm__run {
@@ -68,12 +73,12 @@ void tm__runs_feed(tm__job *job, uint64_t i);
 /* By the owner of a claim: what becomes of the run at claim->first. The words
    behind it are written before. */
 void tm__runs_settle(tm__job *job, tm__claim *claim, tm__msg *m,
-                    uint64_t records, uint64_t count);
+                     uint64_t records, uint64_t count);
 void tm__runs_give_back(tm__job *job, const tm__claim *claim);
 
 /* Makes [at, claim->last) a claim of its own. */
 void tm__runs_split(tm__job *job, tm__claim *claim, uint64_t at,
-                   tm__claim *tail);
+                    tm__claim *tail);
 
 /* Skips what nobody claimed; with `again`, what was given back too. Answers
    how many items that were. */
@@ -83,8 +88,8 @@ uint64_t tm__runs_skip(tm__job *job, bool again);
    settles the account of a dead one. What it gave back without a note is
    found again, too. */
 void tm__runs_each(tm__job *job, uint32_t worker,
-                  void (*found)(tm__job *, tm__claim *, void *),
-                  void *argument);
+                   void (*found)(tm__job *, tm__claim *, void *),
+                   void *argument);
 
 /* How many items from `from` on are settled in a row. */
 uint64_t tm__runs_settled(tm__job *job, uint64_t from);

@@ -303,7 +303,8 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
   tm__arena_free(rt->arena);
   rt->store = store;
   rt->arena = arena;
-  if (!make_numbers(rt)) return tm__fail(e, TM_ENOMEM, "the arena is too small");
+  if (!make_numbers(rt))
+    return tm__fail(e, TM_ENOMEM, "the arena is too small");
   atomic_store(&rt->numbers->uid, before.uid);
   atomic_store(&rt->numbers->job, before.job);
   return TM_OK;

@@ -59,7 +59,7 @@ struct tm_runtime {
   tm__numbers *numbers;
   _Atomic int interrupted; /* the command's SIGINT was seen */
 
-  _Atomic bool closed;  /* by the host: no more pools; written under lock */
+  _Atomic bool closed;    /* by the host: no more pools; written under lock */
   pthread_mutex_t making; /* one shared pool at a time; before all locks */
   pthread_mutex_t lock;   /* guards what follows */
   tm__owned *owned;

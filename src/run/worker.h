@@ -39,7 +39,7 @@ struct tm__worker {
   struct tm__seat *seat; /* of a process, as its parent and it itself see it */
   int32_t pid;           /* of a process; 0: it was waited for */
   int pidfd;
-  int doomed; /* enum tm__kind for which it was sent a signal; lock */
+  int doomed;         /* enum tm__kind for which it was sent a signal; lock */
   uint64_t doomed_at; /* tm__now() then; lock */
 
   /* Items of `tallied` that were published and not counted yet; looked at from
@@ -69,7 +69,7 @@ typedef struct tm__worker_kind {
   void (*join)(tm__worker *w);      /* it has exited; NULL: nothing to do */
   bool runs_in_caller;              /* whoever waits does the work */
   bool process;                     /* has a seat in the pool's hub */
-  bool forks; /* only the script's thread may start one */
+  bool forks;                       /* only the script's thread may start one */
 } tm__worker_kind;
 
 extern const tm__worker_kind tm__worker_thread;

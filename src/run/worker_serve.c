@@ -6,8 +6,8 @@
  */
 #include <sched.h>
 
-#include "run/region.h"
 #include "run/process.h"
+#include "run/region.h"
 #include "run/runs.h"
 #include "run/runtime.h"
 #include "run/worker.h"
@@ -101,8 +101,7 @@ static void fail_job(tm__worker *w, tm__job *job) {
     if (tm__job_skips(job, claim.first))
       tm__job_leave(job, &claim);
     else
-      tm__job_publish_failure(job, &claim, TM__FAIL_TASK,
-                              w->pool->fault.text);
+      tm__job_publish_failure(job, &claim, TM__FAIL_TASK, w->pool->fault.text);
   }
 }
 
