@@ -5,6 +5,7 @@
 #include "bind/format.h"
 #include "bind/larray.h"
 #include "bind/ltask.h"
+#include "bind/module.h"
 
 static char meta_keys[TM__BUFFER + 1];
 static char mark;
@@ -86,7 +87,11 @@ tm__handle *tm__handle_push_sized(lua_State *L, int kind, tm__key key, int nuv,
   tm__handle *h = lua_newuserdatauv(L, size, nuv);
   memset(h, 0, size);
   h->kind = kind;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_keys[kind]);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_keys[kind]) == LUA_TNIL) {
+    lua_pop(L, 1);
+    tm__module_core(L);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_keys[kind]);
+  }
   lua_setmetatable(L, -2);
   h->key = key;
   h->rt = tm__runtime_ref(s->rt);

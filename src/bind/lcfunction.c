@@ -6,6 +6,7 @@
 
 #include "bind/cdecl.h"
 #include "bind/larray.h"
+#include "bind/module.h"
 #include "run/call.h"
 
 static const char cfunction_type[] = "tidemill.cfunction";
@@ -321,7 +322,8 @@ static int new_cfunction(lua_State *L) {
   if (!k && define(ks, path, text, &k, &e)) return tm__raise(L, &e);
   tm__kernel **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = k;
-  luaL_setmetatable(L, cfunction_type);
+  tm__module_metatable(L, cfunction_type);
+  lua_setmetatable(L, -2);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return 1;

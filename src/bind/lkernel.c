@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bind/lcfunction.h"
+#include "bind/module.h"
 
 static const char kernel_type[] = "tidemill.kernel";
 
@@ -19,7 +20,8 @@ static void push_kernel(lua_State *L, tm__kernel *k) {
   tm__state *s = tm__state_get(L);
   box *b = lua_newuserdatauv(L, sizeof *b, 0);
   *b = (box){.kernel = k};
-  luaL_setmetatable(L, kernel_type);
+  tm__module_metatable(L, kernel_type);
+  lua_setmetatable(L, -2);
   b->rt = tm__runtime_ref(s->rt);
 }
 

@@ -273,14 +273,24 @@ void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
   lua_setfield(L, -2, "tidemill.core");
   lua_pop(L, 1);
   tm__state_open(L, rt, w);
-  if (!w) return;
-  /* the kinds of handle that messages may hold, without any Lua file */
-  lua_pushcfunction(L, open_core);
-  lua_call(L, 0, 1);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_insert(L, -2);
-  lua_setfield(L, -2, "tidemill.core");
+}
+
+void tm__module_metatable(lua_State *L, const char *name) {
+  if (luaL_getmetatable(L, name) != LUA_TNIL) return;
   lua_pop(L, 1);
+  tm__module_core(L);
+  luaL_getmetatable(L, name);
+}
+
+void tm__module_core(lua_State *L) {
+  tm__checkstack(L, LUA_MINSTACK);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "tidemill.core") == LUA_TNIL) {
+    lua_pushcfunction(L, open_core);
+    lua_call(L, 0, 1);
+    lua_setfield(L, -3, "tidemill.core");
+  }
+  lua_pop(L, 2);
 }
 
 static int preload(lua_State *L) {
