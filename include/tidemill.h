@@ -110,7 +110,8 @@ enum tm_status {
   TM_ELUA = -8,       /* a Lua error; the text is its message */
   TM_EKERNEL = -9,    /* a kernel failed an item; the text is its message */
   TM_EBUSY = -10,     /* not now: the object is in use, the job runs */
-  TM_ETHREAD = -11    /* not from this thread: it is one of the workers */
+  TM_ETHREAD = -11,   /* not from this thread: it is one of the workers */
+  TM_EDIED = -12      /* a worker process died; the text says how */
 };
 
 /* The name of a code, "TM_EINVAL"; "unknown status" for other numbers. A
@@ -598,7 +599,11 @@ typedef struct tm_pool tm_pool;
 
 enum tm_pool_kind {
   TM_POOL_THREAD,  /* threads of this process */
-  TM_POOL_PROCESS, /* processes: not built yet, TM_EINVAL */
+  TM_POOL_PROCESS, /* processes, as tm_config.start_method starts them: for
+                      registered kernels, on arrays of tm_array_new. One that
+                      dies fails its items (TM_EDIED) and is replaced. Forked
+                      ones have the kernels that were registered before the
+                      pool; spawned ones those of libraries (tm_kernel_load) */
   TM_POOL_FAKE     /* none: whoever asks does the work, in order */
 };
 

@@ -102,6 +102,8 @@ end)
 
 if not pcall(tm.cfunction, nil, "int kill(int, int)") then return end
 
+local CRASH <const> = child.sanitized and '"term"' or "nil"
+
 describe("workers that die at any moment", function()
   local function stress(arguments, prefix)
     local file = assert(io.open "spec/stress/process_chaos.lua")
@@ -114,10 +116,10 @@ describe("workers that die at any moment", function()
   end
 
   it("take nothing with them but their items", function()
-    stress("nil, 2")
+    stress("nil, 2, nil, " .. CRASH)
   end)
 
   it("take nothing with them on one CPU", function()
-    stress("nil, 1, 4", "taskset -c 0")
+    stress("nil, 1, 4, " .. CRASH, "taskset -c 0")
   end)
 end)

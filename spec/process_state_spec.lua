@@ -2,6 +2,7 @@
 -- the store as it is, arrays as one memory; and pools within.
 
 local tm = require "tidemill"
+local child = require "spec.support.child"
 local pools = require "spec.support.pools"
 local processes = require "spec.support.processes"
 local faults = require "spec.support.faults"
@@ -18,6 +19,7 @@ local function square(x) return x * x end
 
 -- Where every worker is spawned, this is left out, by name.
 local forked = pools.start_method == "spawn" and pending or describe
+local inherits = pools.start_method == "spawn" and pending or it
 
 forked("a forked worker", function()
   it("inherits globals, modules and tables as they were", function()
@@ -159,6 +161,7 @@ end)
 describe("memory", function()
   it("of an array is that of one, however many processes read it",
     function()
+      if child.sanitized then return pending "a sanitizer has its own memory" end
       local bytes = (SMALL and 8 or 128) << 20
       local pool <close> = pools.new("process", { workers = 4 })
       local pids = processes.of(pool)
@@ -223,7 +226,7 @@ describe("process_pool", function()
     assert.not_equal(pool, tm.process_pool(true))
   end)
 
-  it("that is new inherits today's state, and ends the one before",
+  inherits("that is new inherits today's state, and ends the one before",
     function()
       local function read() return pools.today end
       pools.today = "yesterday"

@@ -132,8 +132,6 @@ static void test_pools(void) {
   tm_pool_options_init(&o);
   o.kind = 7;
   FAILS(tm_pool_new(&p, rt, &o, &err), TM_EINVAL, "unknown kind 7");
-  o.kind = TM_POOL_PROCESS;
-  FAILS(tm_pool_new(&p, rt, &o, &err), TM_EINVAL, "not built yet");
   o.kind = TM_POOL_THREAD;
   o.workers = -1;
   FAILS(tm_pool_new(&p, rt, &o, &err), TM_EINVAL, "workers must be");

@@ -1,11 +1,12 @@
 -- Worker processes that die at any moment: each item must be exactly right,
 -- or fail with kind "worker_died".
 --
---   tidemill spec/stress/process_chaos.lua [SEED [SECONDS [WORKERS]]]
+--   tidemill spec/stress/process_chaos.lua [SEED [SECONDS [WORKERS [SIGNAL]]]]
 --
 -- Workers die of themselves (a task sets an alarm, which goes off some
 -- microseconds later, wherever the worker is by then), and by a hunter: a
--- thread that sends KILL, SEGV, TERM, or STOP and then KILL. Prints the
+-- thread that sends KILL, SIGNAL (segv unless given: a sanitizer takes crashes
+-- for its own), TERM, or STOP and then KILL. Prints the
 -- seed; ends with status 1 at the first wrong result.
 
 local tm = require "tidemill"
@@ -13,6 +14,8 @@ local tm = require "tidemill"
 local SEED <const> = math.tointeger(tonumber(arg[1])) or os.time()
 local SECONDS <const> = tonumber(arg[2]) or 2
 local WORKERS <const> = math.tointeger(tonumber(arg[3])) or 2
+
+local CRASH <const> = arg[4] or "segv"
 
 math.randomseed(SEED)
 print("seed", SEED)
@@ -54,7 +57,7 @@ local function hunt(pid, seed, pause, over)
     local list = workers_of(pid)
     local victim = #list > 0 and list[math.random(#list)]
     if victim then
-      local names = { "kill", "segv", "term", "stop" }
+      local names = { "kill", CRASH, "term", "stop" }
       local signal = SIGNALS[names[math.random(#names)]]
       if kill(victim, signal) == 0 then killed = killed + 1 end
       if signal == SIGNALS.stop then

@@ -69,7 +69,8 @@ int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e) {
 static int guest_open(tm__worker *w, void **state, tm_error *e) {
   const tm__paths *paths = w->pool->guest_user;
   tm_error why = {.text = ""};
-  lua_State *L = tm__worker_state(w, paths->path, paths->cpath, &why);
+  lua_State *L = tm__worker_state(w, paths ? paths->path : NULL,
+                                  paths ? paths->cpath : NULL, &why);
   if (!L) return tm__fail(e, why.code, "%s", why.text);
   *state = L;
   if (!w->pool->initializer) return TM_OK;

@@ -361,6 +361,10 @@ tm__kernel *tm__cfunction_kernel(lua_State *L, int index) {
   return *box;
 }
 
+void tm__cfunction_enable(tm_runtime *rt) {
+  tm__kernels_set_define(&rt->kernels, define);
+}
+
 void tm__cfunction_register(lua_State *L) {
   static const luaL_Reg meta[] = {{"__call", cfunction_call},
                                   {"__eq", cfunction_eq},
@@ -372,7 +376,6 @@ void tm__cfunction_register(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, new_cfunction);
   lua_setfield(L, -2, "new_cfunction");
-  tm__kernels_set_define(&tm__state_get(L)->rt->kernels, define);
 }
 
 #else

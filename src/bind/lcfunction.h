@@ -19,4 +19,7 @@ tm__kernel *tm__cfunction_kernel(lua_State *L, int index);
 /* Adds the functions to the table at the top of the stack. */
 void tm__cfunction_register(lua_State *L);
 
+/* Lets kernels that are plain C functions come from other processes. */
+void tm__cfunction_enable(tm_runtime *rt);
+
 #endif

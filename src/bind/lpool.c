@@ -6,6 +6,7 @@
 #include "bind/guest.h"
 #include "bind/pack.h"
 #include "bind/unwind.h"
+#include "run/process.h"
 
 static const char pool_type[] = "tidemill.pool";
 
@@ -123,10 +124,10 @@ static bool is_kind(lua_State *L, int options, const char *kind) {
 static void choose_start(lua_State *L, int table, tm__pool_options *o) {
   lua_getfield(L, table, "start_method");
   const char *method = luaL_optstring(L, -1, "auto");
-  bool spawn = strcmp(method, "spawn") == 0;
-  if (strcmp(method, "auto") == 0) spawn = tm__foreign_threads() > 0;
-  o->kind = spawn ? &tm__worker_spawn : &tm__worker_fork;
-  o->guest = spawn ? &tm__guest_own : &tm__guest_forked;
+  o->kind = tm__worker_process_kind(tm__state_get(L)->rt);
+  if (strcmp(method, "spawn") == 0) o->kind = &tm__worker_spawn;
+  if (strcmp(method, "fork") == 0) o->kind = &tm__worker_fork;
+  o->guest = o->kind->forks ? &tm__guest_forked : &tm__guest_own;
   lua_pop(L, 1);
 }
 

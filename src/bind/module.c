@@ -6,6 +6,7 @@
 
 #include "bind/embed.h"
 #include "bind/larray.h"
+#include "bind/lcfunction.h"
 #include "bind/lcompile.h"
 #include "bind/lcounter.h"
 #include "bind/ljob.h"
@@ -273,6 +274,7 @@ void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
   lua_setfield(L, -2, "tidemill.core");
   lua_pop(L, 1);
   tm__state_open(L, rt, w);
+  tm__cfunction_enable(rt);
 }
 
 void tm__module_metatable(lua_State *L, const char *name) {

@@ -5,9 +5,9 @@
 #include "host/job.h"
 
 static const char *const status_names[] = {
-    "TM_OK",      "TM_ENOMEM",   "TM_EINVAL",     "TM_ESYS",
-    "TM_ECLOSED", "TM_ETIMEOUT", "TM_ECANCELLED", "TM_ENOKEY",
-    "TM_ELUA",    "TM_EKERNEL",  "TM_EBUSY",      "TM_ETHREAD"};
+    "TM_OK",       "TM_ENOMEM",     "TM_EINVAL", "TM_ESYS", "TM_ECLOSED",
+    "TM_ETIMEOUT", "TM_ECANCELLED", "TM_ENOKEY", "TM_ELUA", "TM_EKERNEL",
+    "TM_EBUSY",    "TM_ETHREAD",    "TM_EDIED"};
 
 enum { STATUSES = sizeof status_names / sizeof *status_names };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "run/batch.h"
+#include "run/pool.h"
 
 /* ---- life ---- */
 
@@ -38,13 +39,15 @@ void tm__hostjob_done(tm__job *job) {
 /* ---- submitting ---- */
 
 /* A message that holds the memory of the arrays among the arguments. */
-static tm__msg *hold_arrays(tm_runtime *rt, const tm__hostrun *r, tm_error *e) {
+static tm__msg *hold_arrays(const tm__pool *pool, const tm__hostrun *r,
+                            tm_error *e) {
+  tm_runtime *rt = pool->rt;
   tm__buf b;
   tm__keys keys;
   tm__msg *m = NULL;
   int status = TM_OK;
-  tm__buf_init(&b, &rt->mem);
-  tm__keys_init(&keys, &rt->mem);
+  tm__buf_init(&b, pool->mem);
+  tm__keys_init(&keys, pool->mem);
   for (int i = 0; i < r->nargs && !status; i++) {
     const tm_value *v = &r->values[i];
     if (v->type == TM_ARRAY)
@@ -83,7 +86,7 @@ static int make_job(tm__job **out, tm_pool *p, const tm__hostrun *r,
   tm__pool *pool = p->owned.pool;
   tm__spec spec = {.chunk = r->options.chunk ? 1 : 0, .all = true};
   snprintf(spec.name, sizeof spec.name, "%s", r->kernel->name);
-  tm__msg *code = hold_arrays(p->rt, r, e);
+  tm__msg *code = hold_arrays(pool, r, e);
   if (!code) return TM_ENOMEM;
   int status = make_batch(&b, pool, r, e);
   if (status) {
@@ -219,14 +222,20 @@ int tm_job_cancel(tm_job *j) {
 
 /* ---- asking ---- */
 
+/* What the core says of an item that no kernel failed. */
+static int code_of(const tm__job *job, int kind) {
+  if (kind != TM__FAIL_DIED) return TM_ENOMEM;
+  bool ended = tm__pool_state_of(job->pool) == TM__TERMINATED;
+  return ended ? TM_ECANCELLED : TM_EDIED;
+}
+
 static int outcome(tm_job *j, tm_error *e) {
   tm__outcome o;
   if (!tm__job_done(j->job))
     return tm__fail(e, TM_EBUSY, "the job is not done");
   tm__batch_outcome(j->job, &o);
   if (o.failed && o.core)
-    return tm__fail(e, o.kind == TM__FAIL_DIED ? TM_ECANCELLED : TM_ENOMEM,
-                    "%.400s", o.text);
+    return tm__fail(e, code_of(j->job, o.kind), "%.400s", o.text);
   return tm__hostrun_outcome(j->job->batch->kernel, &o, e);
 }
 
@@ -268,4 +277,22 @@ double tm_job_progress(const tm_job *j) {
 
 void tm_job_free(tm_job *j) {
   if (j && !atomic_exchange(&j->given_up, true)) tm__job_unref(j->job);
+}
+
+/* ---- a call in worker processes ---- */
+
+int tm__hostjob_run(tm_pool *p, const tm__hostrun *r, void *result,
+                    size_t result_size, tm_error *e) {
+  tm_job *j;
+  int status = submit(&j, p, r, e);
+  if (status) return status;
+  status = tm_job_wait(j, TM_FOREVER);
+  if (status) {
+    tm_job_cancel(j);
+    tm__fail(e, status, "the item that waits was cancelled");
+  } else {
+    status = tm_job_result(j, result, result_size, e);
+  }
+  tm_job_free(j);
+  return status;
 }

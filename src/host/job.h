@@ -31,6 +31,10 @@ struct tm_job {
 /* Frees what the host keeps for a job. */
 void tm__hostjob_forget(tm__job *job);
 
+/* Runs what was checked in worker processes, and waits for it. */
+int tm__hostjob_run(tm_pool *p, const tm__hostrun *r, void *result,
+                    size_t result_size, tm_error *e);
+
 /* Calls the job's callback, if it has one. */
 void tm__hostjob_done(tm__job *job);
 

@@ -2,6 +2,7 @@
 
 #include "host/job.h"
 #include "run/config.h"
+#include "run/process.h"
 
 /* More threads than this are a mistake; a region counts to 2^15. */
 enum { MOST_WORKERS = 4095 };
@@ -60,14 +61,12 @@ void tm_pool_options_init_sized(tm_pool_options *o, size_t size) {
 }
 
 /* The one place that knows which kinds there are. */
-static int choose_kind(const tm_pool_options *o, const tm__worker_kind **out,
-                       tm_error *e) {
+static int choose_kind(const tm_runtime *rt, const tm_pool_options *o,
+                       const tm__worker_kind **out, tm_error *e) {
   switch (o->kind) {
   case TM_POOL_THREAD: *out = &tm__worker_thread; return TM_OK;
   case TM_POOL_FAKE: *out = &tm__worker_inline; return TM_OK;
-  case TM_POOL_PROCESS:
-    return tm__fail(e, TM_EINVAL,
-                    "tm_pool_new: pools of processes are not built yet");
+  case TM_POOL_PROCESS: *out = tm__worker_process_kind(rt); return TM_OK;
   default:
     return tm__fail(e, TM_EINVAL, "tm_pool_new: unknown kind %d", o->kind);
   }
@@ -76,6 +75,10 @@ static int choose_kind(const tm_pool_options *o, const tm__worker_kind **out,
 static int choose_pin(const tm_runtime *rt, int pin) {
   if (pin == TM_PIN_AUTO) return atomic_load(&rt->pin);
   return pin == TM_PIN_YES ? TM__PIN_YES : TM__PIN_NO;
+}
+
+static int default_workers(tm_runtime *rt, int kind) {
+  return atomic_load(kind == TM_POOL_PROCESS ? &rt->processes : &rt->threads);
 }
 
 static int read_options(tm_runtime *rt, const tm_pool_options *given,
@@ -90,11 +93,11 @@ static int read_options(tm_runtime *rt, const tm_pool_options *given,
   if (o.pin < TM_PIN_AUTO || o.pin > TM_PIN_YES)
     return tm__fail(e, TM_EINVAL, "tm_pool_new: unknown pin %d", o.pin);
   *out = (tm__pool_options){.guest = &guest, .pin = choose_pin(rt, o.pin)};
-  status = choose_kind(&o, &out->kind, e);
+  status = choose_kind(rt, &o, &out->kind, e);
   if (o.kind == TM_POOL_FAKE)
     out->workers = 1;
   else
-    out->workers = o.workers ? o.workers : atomic_load(&rt->threads);
+    out->workers = o.workers ? o.workers : default_workers(rt, o.kind);
   return status;
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/job.h"
 #include "run/config.h"
 #include "run/region.h"
 
@@ -58,6 +59,22 @@ static void read_value(const tm_value *v, tm__value *out) {
   }
 }
 
+/* Worker processes see the arena, and files that they can map. */
+static int check_shared(const tm__hostrun *r, const tm_pool *p, tm_error *e) {
+  const tm__pool *pool = p->owned.pool;
+  for (int i = 0; pool->hub && i < r->nargs; i++) {
+    const tm_array *a = r->values[i].as.array;
+    if (r->values[i].type == TM_ARRAY && a && !a->map &&
+        !tm__arena_holds(pool->rt->arena, a->array.data))
+      return tm__fail(e, TM_EINVAL,
+                      "kernel '%.60s': argument #%d is memory of the host's "
+                      "own, which worker processes do not see: copy it into "
+                      "an array of tm_array_new, or use threads",
+                      r->kernel->name, i + 1);
+  }
+  return TM_OK;
+}
+
 /* An array of another runtime is memory that may go before the job. */
 static int check_home(const tm__hostrun *r, const tm_runtime *rt, tm_error *e) {
   for (int i = 0; i < r->nargs; i++) {
@@ -99,7 +116,8 @@ int tm__hostrun_kernel(tm__hostrun *r, tm_pool *p, const char *function,
     return tm__fail(e, TM_EINVAL, "%s: no kernel '%.60s' is registered",
                     function, kernel);
   status = read_options(r, function, n, options, e);
-  return status ? status : read_args(r, p->rt, e);
+  if (!status) status = read_args(r, p->rt, e);
+  return status ? status : check_shared(r, p, e);
 }
 
 /* ---- maps ---- */
@@ -119,6 +137,12 @@ int tm__hostrun_map(tm__hostrun *r, tm__map_of *map, tm_pool *p,
                     const tm_run_options *options, tm_error *e) {
   int status = tm__hostpool_open(p, function, e);
   if (status) return status;
+  if (p->owned.pool->hub)
+    return tm__fail(e, TM_EINVAL,
+                    "%s: worker processes have neither the memory nor, if they "
+                    "are older than it, the function: register a kernel and "
+                    "use arrays, or use threads",
+                    function);
   if (!map->fn || (!map->in && map->in_size) || (!map->out && map->out_size))
     return tm__host_null(e, function);
   status = read_options(r, function, n, options, e);
@@ -198,7 +222,9 @@ int tm_pool_run(tm_pool *p, const char *kernel, int64_t n, const tm_value *args,
   int status = tm__hostrun_kernel(&r, p, "tm_pool_run", kernel, n, args, nargs,
                                   options, e);
   if (!status) status = tm__hostrun_result(r.kernel, result, result_size, e);
-  return status ? status : run_here(p, &r, result, result_size, e);
+  if (status) return status;
+  if (p->owned.pool->hub) return tm__hostjob_run(p, &r, result, result_size, e);
+  return run_here(p, &r, result, result_size, e);
 }
 
 int tm_pool_map(tm_pool *p, tm_item_fn fn, void *user, int64_t n,

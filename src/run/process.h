@@ -70,6 +70,11 @@ void tm__process_interrupt(tm__worker *w);
  */
 void tm__process_kill(tm__worker *w, int why);
 
+/* How worker processes of a runtime are started: as its start_method says,
+   or, where that is auto, by fork unless the process has threads that are not
+   ours: they may hold locks that nobody would give back in a child. */
+const tm__worker_kind *tm__worker_process_kind(const struct tm_runtime *rt);
+
 /* In the monitor: whether the process has ended; then its account is settled
    and w->exited set. The roster is held. */
 bool tm__process_reap(tm__worker *w);

@@ -243,6 +243,13 @@ bool tm__process_reap(tm__worker *w) {
   return true;
 }
 
+const tm__worker_kind *tm__worker_process_kind(const tm_runtime *rt) {
+  int method = atomic_load(&rt->start_method);
+  bool spawn = method == TM_START_SPAWN;
+  if (method == TM_START_AUTO) spawn = tm__foreign_threads() > 0;
+  return spawn ? &tm__worker_spawn : &tm__worker_fork;
+}
+
 const tm__worker_kind tm__worker_fork = {.name = "process",
                                          .start = start_fork,
                                          .interrupt = tm__process_interrupt,

@@ -1,0 +1,167 @@
+/*
+ * test_host_process.c: kernels on worker processes from C
+ */
+#include "host.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static int kill_at(const tm_call *c, const tm_arg *args) {
+  if (c->first == args[0].i) kill(getpid(), SIGKILL);
+  return 0;
+}
+
+static const tm_kernel killer = TM_ITEM(kill_at, "i64 at");
+
+static tm_runtime *make_runtime(int start_method) {
+  tm_runtime *rt = NULL;
+  tm_config c;
+  tm_config_init(&c);
+  c.processes = 2;
+  c.start_method = start_method;
+  WELL(tm_runtime_new(&rt, &c, &err));
+  register_kernels(rt);
+  WELL(tm_kernel_register(rt, &killer, &err));
+  return rt;
+}
+
+static tm_pool *make_pool(tm_runtime *rt, int kind) {
+  tm_pool *pool = NULL;
+  tm_pool_options o;
+  tm_pool_options_init(&o);
+  o.kind = kind;
+  WELL(tm_pool_new(&pool, rt, &o, &err));
+  return pool;
+}
+
+static void end_pool(tm_pool *pool) {
+  WELL(tm_pool_close(pool, &err));
+  WELL(tm_pool_join(pool, TM_FOREVER, &err));
+  tm_pool_free(pool);
+}
+
+static void test_same_bits_as_threads(tm_runtime *rt, tm_pool *pool) {
+  enum { N = 20000 };
+  double there = 0, here = 0;
+  tm_pool *threads = make_pool(rt, TM_POOL_THREAD);
+  tm_array *x = numbers(rt, N), *y = numbers(rt, N);
+  tm_value args[] = {tm_array_value(y), tm_array_value(x), tm_number(0.1)};
+  WELL(
+      tm_pool_run(pool, "total", N, args, 1, &there, sizeof there, NULL, &err));
+  WELL(tm_pool_run(threads, "total", N, args, 1, &here, sizeof here, NULL,
+                   &err));
+  CHECK(memcmp(&there, &here, sizeof here) == 0);
+  CHECK(there == (double)N * (N - 1) / 2);
+  end_pool(threads);
+  tm_array_release(x);
+  tm_array_release(y);
+}
+
+static void test_writes_are_seen(tm_runtime *rt, tm_pool *pool) {
+  enum { N = 5000 };
+  tm_array *x = numbers(rt, N), *y = numbers(rt, N);
+  tm_value args[] = {tm_array_value(y), tm_array_value(x), tm_integer(2)};
+  WELL(tm_pool_run(pool, "axpy", N, args, 3, NULL, 0, NULL, &err));
+  const double *at = tm_array_data(y);
+  bool right = true;
+  for (int i = 0; i < N; i++) right = right && at[i] == 3.0 * i;
+  CHECK(right);
+  tm_array_release(x);
+  tm_array_release(y);
+}
+
+static void test_async_by_descriptor(tm_runtime *rt, tm_pool *pool) {
+  struct pollfd p = {.fd = tm_fd(rt), .events = POLLIN};
+  tm_array *x = numbers(rt, 100);
+  tm_value arg = tm_array_value(x);
+  double sum = 0;
+  tm_job *job;
+  CHECK(p.fd >= 0);
+  WELL(tm_pool_run_async(&job, pool, "total", 100, &arg, 1, NULL, &err));
+  while (!tm_job_poll(job)) {
+    CHECK(poll(&p, 1, 60000) == 1);
+    CHECK(tm_poll(rt) >= 0);
+  }
+  WELL(tm_job_result(job, &sum, sizeof sum, &err));
+  CHECK(sum == 99 * 100 / 2);
+  tm_job_free(job);
+  tm_array_release(x);
+}
+
+static void test_failures(tm_pool *pool) {
+  FAILS(tm_pool_run(pool, "refuse_7", 100, NULL, 0, NULL, 0, NULL, &err),
+        TM_EKERNEL, "item 7: seven is too much");
+  FAILS(tm_pool_map(pool, square, NULL, 3, NULL, 0, NULL, 0, NULL, &err),
+        TM_EINVAL, "use threads");
+}
+
+static void test_death(tm_pool *pool) {
+  tm_value at = tm_integer(3);
+  FAILS(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err), TM_EDIED,
+        "SIGKILL");
+  at = tm_integer(-1);
+  WELL(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err));
+}
+
+static void forget(void *user, void *data) {
+  (void)data;
+  *(bool *)user = true;
+}
+
+static void test_own_memory(tm_runtime *rt, tm_pool *pool) {
+  static double own[8];
+  bool gone = false;
+  int64_t shape = 8;
+  tm_array *x = NULL;
+  WELL(tm_array_wrap(&x, rt, own, TM_F64, 1, &shape, 0, forget, &gone, &err));
+  tm_value arg = tm_array_value(x);
+  double sum = 0;
+  FAILS(tm_pool_run(pool, "total", 8, &arg, 1, &sum, sizeof sum, NULL, &err),
+        TM_EINVAL, "worker processes do not see");
+  tm_array_release(x);
+  CHECK(gone);
+}
+
+static void test_spawned(void) {
+  tm_runtime *rt = make_runtime(TM_START_SPAWN);
+  tm_pool *pool = NULL;
+  tm_pool_options o;
+  tm_pool_options_init(&o);
+  o.kind = TM_POOL_PROCESS;
+  if (tm_pool_new(&pool, rt, &o, &err) == TM_OK) {
+    FAILS(tm_pool_run(pool, "refuse_7", 3, NULL, 0, NULL, 0, NULL, &err),
+          TM_EKERNEL, "host");
+    end_pool(pool);
+  } else { /* the command is not beside the test */
+    CHECK(strstr(err.text, "tidemill"));
+  }
+  tm_runtime_free(rt);
+}
+
+static void test_forked(void) {
+  tm_runtime *rt = make_runtime(TM_START_FORK);
+  tm_pool *pool = make_pool(rt, TM_POOL_PROCESS);
+  test_same_bits_as_threads(rt, pool);
+  test_writes_are_seen(rt, pool);
+  test_async_by_descriptor(rt, pool);
+  test_failures(pool);
+  test_death(pool);
+  test_own_memory(rt, pool);
+  end_pool(pool);
+  tm_runtime_free(rt);
+}
+
+/* The thread sanitizer loses sight of the threads of a child. */
+#if defined(__SANITIZE_THREAD__)
+enum { FORKS = 0 };
+#else
+enum { FORKS = 2 };
+#endif
+
+int main(void) {
+  test_spawned();
+  for (int i = 0; i < FORKS; i++) test_forked();
+  CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+  return check_done();
+}
