@@ -390,6 +390,8 @@ static int new_cfunction(lua_State *L) {
                        "apt-get install libffi-dev, then make)");
 }
 
+void tm__cfunction_enable(tm_runtime *rt) { (void)rt; }
+
 void tm__cfunction_register(lua_State *L) {
   lua_pushcfunction(L, new_cfunction);
   lua_setfield(L, -2, "new_cfunction");
