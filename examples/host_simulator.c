@@ -205,14 +205,12 @@ static int record(void *user, const tm_value *args, int nargs,
   if (nargs != 2 || args[0].type != TM_INTEGER || args[1].type != TM_ARRAY ||
       tm_array_dtype(args[1].as.array) != TM_F64 ||
       tm_array_size(args[1].as.array) != s->n * s->n) {
-    snprintf(e->text, sizeof e->text, "record: a step and a field, please");
-    return TM_EINVAL;
+    return tm_error_set(e, TM_EINVAL, "record: a step and a field, please");
   }
   size_t bytes = tm_array_bytes(args[1].as.array);
   frame *f = malloc(sizeof *f + bytes);
   if (!f) {
-    snprintf(e->text, sizeof e->text, "record: no memory for a frame");
-    return TM_ENOMEM;
+    return tm_error_set(e, TM_ENOMEM, "record: no memory for a frame");
   }
   f->owner = s->number;
   f->step = args[0].as.integer;
@@ -233,8 +231,7 @@ static int report(void *user, const tm_value *args, int nargs,
   size_t used = strlen(s->report);
   (void)results, (void)most;
   if (nargs != 1 || args[0].type != TM_STRING) {
-    snprintf(e->text, sizeof e->text, "report: a string, please");
-    return TM_EINVAL;
+    return tm_error_set(e, TM_EINVAL, "report: a string, please");
   }
   snprintf(s->report + used, sizeof s->report - used, "%s\n",
            args[0].as.string.text);

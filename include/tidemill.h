@@ -84,9 +84,10 @@ extern "C" {
  * The number of the binary interface that this header describes. A library
  * serves programs that were compiled for the same number; structs that a
  * program fills begin with their size, so that fields can be added at the end
- * without a new number. tm_abi() is the library's.
+ * without a new number. It is also the number in the library's soname.
+ * tm_abi() is the library's.
  */
-#define TM_ABI 1
+#define TM_ABI 0
 
 /* The version of the library, e.g. "0.1.0". A static string. */
 TM_API const char *tm_version(void);
@@ -124,6 +125,18 @@ typedef struct tm_error {
   int code; /* enum tm_status */
   char text[500];
 } tm_error;
+
+#if defined(__GNUC__)
+#define TM_PRINTF(m, n) __attribute__((format(printf, m, n)))
+#else
+#define TM_PRINTF(m, n)
+#endif
+
+/* Fills e, which may be NULL, with a code and a text as printf has it, and
+   answers the code: for the functions of a host (tm_function_fn).
+   return tm_error_set(e, TM_EINVAL, "no field '%s'", name); */
+TM_API int tm_error_set(tm_error *e, int code, const char *format, ...)
+    TM_PRINTF(3, 4);
 
 /* A time without limit. */
 #define TM_FOREVER (-1.0)
@@ -278,6 +291,7 @@ typedef struct tm_array tm_array;
 /* The key of an object or a counter in the store (below). 0 is none. */
 typedef uint64_t tm_key;
 
+/* What a value is (tm_value.type). */
 enum tm_type {
   TM_NIL,
   TM_BOOLEAN,
@@ -311,6 +325,7 @@ typedef struct tm_value {
   } as;
 } tm_value;
 
+/* No value. */
 static inline tm_value tm_nil(void) {
   tm_value v;
   v.type = TM_NIL;
@@ -318,6 +333,7 @@ static inline tm_value tm_nil(void) {
   return v;
 }
 
+/* true for any b but 0. */
 static inline tm_value tm_boolean(int b) {
   tm_value v;
   v.type = TM_BOOLEAN;
@@ -325,6 +341,7 @@ static inline tm_value tm_boolean(int b) {
   return v;
 }
 
+/* A Lua integer. */
 static inline tm_value tm_integer(int64_t i) {
   tm_value v;
   v.type = TM_INTEGER;
@@ -332,6 +349,7 @@ static inline tm_value tm_integer(int64_t i) {
   return v;
 }
 
+/* A Lua float. */
 static inline tm_value tm_number(double x) {
   tm_value v;
   v.type = TM_NUMBER;
@@ -363,6 +381,7 @@ static inline tm_value tm_array_value(tm_array *a) {
   return v;
 }
 
+/* The key of a stored object: no count is taken. */
 static inline tm_value tm_key_value(tm_key key) {
   tm_value v;
   v.type = TM_KEY;
@@ -464,7 +483,8 @@ TM_API int tm_script_set(tm_script *s, const char *name, tm_value value,
 
 /*
  * A function of the host's that scripts call. It gets the arguments, which are
- * there until it returns, writes at most `most` results, and answers how many;
+ * there until it returns, writes at most `most` results (16 or more), and answers how
+ * many;
  * or a negative TM_E... code with a text in e, which is then raised in the
  * script. Strings in results are copied and arrays referenced at once when it
  * returns. It runs on the thread that runs the script.
@@ -506,7 +526,8 @@ TM_API struct lua_State *tm_script_state(tm_script *s);
  * no global is set. L keeps the runtime until it closes. Call it on the
  * thread that runs L, after the host's own libraries were opened in it; give
  * workers the same ones by tm_config.on_state, which is not called for L.
- * TM_EINVAL when L has it already.
+ * TM_EINVAL when L has it already. A host that includes lua.h is compiled with
+ * `pkg-config --cflags --libs tidemill lua5.4`.
  */
 TM_API int tm_open(tm_runtime *rt, struct lua_State *L, tm_error *e);
 
@@ -522,6 +543,10 @@ TM_API int tm_lua_get(struct lua_State *L, int index, tm_value *out,
 
 /* ---- kernels ---------------------------------------------------------- */
 
+/* tm_kernel_register, of a struct of which the caller knows `size` bytes. */
+TM_API int tm_kernel_register_sized(tm_runtime *rt, const tm_kernel *k,
+                                    size_t size, tm_error *e);
+
 /*
  * Registers a kernel (tidemill_kernel.h), which scripts find as
  * tm.kernel(name) and pools run by name. What k points to is copied; its
@@ -531,8 +556,14 @@ TM_API int tm_lua_get(struct lua_State *L, int index, tm_value *out,
  *     static const tm_kernel kernels[] = {
  *         TM_RANGE(axpy, "f64[#] y, const f64[#] x, f64 s")};
  *     tm_kernel_register(rt, &kernels[0], &e);
+ *
+ * What a script gets from pool:run of one that reduces is a number, or a table
+ * of numbers from 1 when the reduction has several elements.
  */
-TM_API int tm_kernel_register(tm_runtime *rt, const tm_kernel *k, tm_error *e);
+static inline int tm_kernel_register(tm_runtime *rt, const tm_kernel *k,
+                                     tm_error *e) {
+  return tm_kernel_register_sized(rt, k, sizeof *k, e);
+}
 
 /* Loads a shared library of kernels and registers them all, by their names.
    TM_ESYS when it does not load, TM_EINVAL when it is not one of kernels or a
@@ -597,6 +628,7 @@ TM_API int tm_array_readonly(const tm_array *a);
 /* Workers that run kernels and functions of the host. */
 typedef struct tm_pool tm_pool;
 
+/* Where the workers of a pool are. */
 enum tm_pool_kind {
   TM_POOL_THREAD,  /* threads of this process */
   TM_POOL_PROCESS, /* processes, as tm_config.start_method starts them: for
@@ -607,6 +639,7 @@ enum tm_pool_kind {
   TM_POOL_FAKE     /* none: whoever asks does the work, in order */
 };
 
+/* Whether worker threads stay on CPUs. */
 enum tm_pin {
   TM_PIN_AUTO, /* when there are as many workers as CPUs */
   TM_PIN_NO,   /* workers run wherever the system likes */

@@ -159,6 +159,7 @@ struct tm_call {
 /* Does the items that c names. Answers 0, or non-zero when one failed. */
 typedef int (*tm_kernel_fn)(const tm_call *c, const tm_arg *args);
 
+/* How a kernel is called. */
 enum tm_kernel_kind {
   TM_KIND_RANGE = 1, /* called with runs of items */
   TM_KIND_ITEM       /* called once for each item */

@@ -105,8 +105,7 @@ static int twice(void *user, const tm_value *args, int nargs, tm_value *results,
   ++*calls;
   CHECK(most >= 2);
   if (nargs < 1 || args[0].type == TM_OTHER) {
-    snprintf(e->text, sizeof e->text, "something is wanted");
-    return TM_EINVAL;
+    return tm_error_set(e, TM_EINVAL, "something is wanted");
   }
   results[0] = results[1] = args[0];
   return 2;

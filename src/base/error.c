@@ -16,6 +16,16 @@ int tm__fail(tm_error *e, int code, const char *format, ...) {
   return code;
 }
 
+int tm_error_set(tm_error *e, int code, const char *format, ...) {
+  if (!e) return code;
+  va_list ap;
+  va_start(ap, format);
+  e->code = code;
+  vsnprintf(e->text, sizeof e->text, format, ap);
+  va_end(ap);
+  return code;
+}
+
 int tm__fail_errno(tm_error *e, const char *format, ...) {
   int error = errno;
   int code = error == ENOMEM ? TM_ENOMEM : TM_ESYS;

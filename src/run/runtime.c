@@ -267,12 +267,15 @@ int tm_interrupt(tm_runtime *rt, int request) {
   return rt ? atomic_exchange(&rt->interrupted, request != 0) : 0;
 }
 
-int tm_kernel_register(tm_runtime *rt, const tm_kernel *kernel, tm_error *e) {
+int tm_kernel_register_sized(tm_runtime *rt, const tm_kernel *kernel,
+                             size_t size, tm_error *e) {
+  tm_kernel known = {.name = NULL};
   if (!rt || !kernel)
     return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
   if (atomic_load(&rt->closed))
     return tm__fail(e, TM_ECLOSED, "tm_kernel_register: the runtime is closed");
-  return tm__kernels_add(&rt->kernels, kernel, e);
+  memcpy(&known, kernel, size < sizeof known ? size : sizeof known);
+  return tm__kernels_add(&rt->kernels, &known, e);
 }
 
 /* Whether the arena has more than what the runtime itself puts there. */
