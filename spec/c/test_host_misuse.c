@@ -150,6 +150,7 @@ static void test_kernels(void) {
   FAILS(tm_kernel_register(rt, &k, &err), TM_EINVAL, "'axpy'");
   k.name = "bad";
   k.signature = "f65[] x";
+  FAILS(tm_kernel_register_sized(rt, &k, 8, &err), TM_EINVAL, "of 8 bytes");
   FAILS(tm_kernel_register(rt, &k, &err), TM_EINVAL, "f65");
   FAILS(tm_kernel_load(rt, "/no/such/lib.so", &err), TM_ESYS, "lib.so");
   WELL(tm_array_new(&ints, rt, TM_I64, 1, &n, &err));

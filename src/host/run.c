@@ -177,13 +177,16 @@ int tm__hostrun_result(const tm__kernel *k, const void *result, size_t size,
 
 int tm__hostrun_outcome(const tm__kernel *k, const tm__outcome *o,
                         tm_error *e) {
+  const char *what = k->entry.run == run_item ? "function" : "kernel";
   if (o->failed)
-    return tm__fail(e, TM_EKERNEL, "kernel '%.60s', item %lld: %.400s", k->name,
-                    (long long)o->item, o->text);
+    return tm__fail(e, TM_EKERNEL, "%s '%.60s', item %lld: %.400s", what,
+                    k->name, (long long)o->item, o->text);
   if (o->kind == TM__FAIL_TIMEOUT)
-    return tm__fail(e, TM_ETIMEOUT, "kernel '%.60s' ran out of time", k->name);
+    return tm__fail(e, TM_ETIMEOUT, "%s '%.60s' ran out of time", what,
+                    k->name);
   if (o->kind)
-    return tm__fail(e, TM_ECANCELLED, "kernel '%.60s' was cancelled", k->name);
+    return tm__fail(e, TM_ECANCELLED, "%s '%.60s' was cancelled", what,
+                    k->name);
   return TM_OK;
 }
 

@@ -1,6 +1,7 @@
 #include "run/kernel.h"
 
 #include <dlfcn.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -161,6 +162,16 @@ int tm__kernels_add(tm__kernels *ks, const tm_kernel *entry, tm_error *e) {
 
 /* ---- libraries ---- */
 
+/* Of the first version of the header: up to its last field. */
+enum { FIRST_SIZE = offsetof(tm_kernel, combine) + sizeof(void (*)(void)) };
+
+bool tm__kernel_entry(tm_kernel *out, const void *from, size_t size) {
+  *out = (tm_kernel){.name = NULL};
+  if (size < FIRST_SIZE) return false;
+  memcpy(out, from, size < sizeof *out ? size : sizeof *out);
+  return true;
+}
+
 static int check_table(const tm_kernel_table *table, const char *path,
                        tm_error *e) {
   if (table->abi != TM_KERNEL_ABI)
@@ -168,7 +179,7 @@ static int check_table(const tm_kernel_table *table, const char *path,
                     "%.300s was compiled for kernels of version %u, this is "
                     "%u: compile it anew",
                     path, table->abi, TM_KERNEL_ABI);
-  if (table->size < sizeof(tm_kernel) || !table->kernels)
+  if (table->size < FIRST_SIZE || !table->kernels)
     return tm__fail(e, TM_EINVAL, "%.300s: its kernel table is malformed",
                     path);
   return TM_OK;
@@ -182,11 +193,12 @@ static int read_table(const tm__mem *mem, const tm_kernel_table *table,
   tm_error why;
   tm__kernel *list = NULL, *k;
   for (uint32_t i = 0; i < table->count; i++, line += table->size) {
-    const tm_kernel *entry = (const tm_kernel *)(const void *)line;
-    int status = kernel_new(&k, mem, entry, &why);
+    tm_kernel entry;
+    tm__kernel_entry(&entry, line, table->size);
+    int status = kernel_new(&k, mem, &entry, &why);
     if (!status && find_in(list, library, k->name)) {
       kernel_free(mem, k);
-      status = bad(entry, &why, "there are two of this name");
+      status = bad(&entry, &why, "there are two of this name");
     }
     if (status) {
       list_free(mem, list);

@@ -90,6 +90,11 @@ void tm__kernels_term(tm__kernels *ks);
    makes no sense (the error says why). */
 int tm__kernels_add(tm__kernels *ks, const tm_kernel *entry, tm_error *e);
 
+/* What a struct of `size` bytes, perhaps of another version of the header,
+   says: fields that it does not have are 0, those that we do not know are
+   not looked at. False when it is smaller than any ever was. */
+bool tm__kernel_entry(tm_kernel *out, const void *from, size_t size);
+
 /* Adds a kernel that the library itself makes, under a path of its own; one
    that is there already is answered in its place. user is taken over. */
 int tm__kernels_define(tm__kernels *ks, const char *path,

@@ -269,12 +269,14 @@ int tm_interrupt(tm_runtime *rt, int request) {
 
 int tm_kernel_register_sized(tm_runtime *rt, const tm_kernel *kernel,
                              size_t size, tm_error *e) {
-  tm_kernel known = {.name = NULL};
+  tm_kernel known;
   if (!rt || !kernel)
     return tm__fail(e, TM_EINVAL, "tm_kernel_register: a null argument");
   if (atomic_load(&rt->closed))
     return tm__fail(e, TM_ECLOSED, "tm_kernel_register: the runtime is closed");
-  memcpy(&known, kernel, size < sizeof known ? size : sizeof known);
+  if (!tm__kernel_entry(&known, kernel, size))
+    return tm__fail(e, TM_EINVAL,
+                    "tm_kernel_register: a tm_kernel of %zu bytes", size);
   return tm__kernels_add(&rt->kernels, &known, e);
 }
 
