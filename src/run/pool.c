@@ -171,6 +171,8 @@ static void link_job(tm__pool *pool, tm__job *job) {
   tm__job_ref(job);
   if (pool->hub && !pool->head && tm__hub_put(pool->hub, job)) return;
   append(pool, job);
+  /* the monitor lets it in, should the script compute meanwhile */
+  if (pool->hub) tm__monitor_wake(&pool->rt->monitor);
 }
 
 static bool unlink_job(tm__pool *pool, tm__job *job) {
@@ -280,12 +282,16 @@ static tm__job *take_retired(tm__pool *pool) {
 /* Takes a job that is done out of the ring, and lets those that wait for a
    place in; NULL when nothing is done. */
 static tm__job *turn_ring(tm__pool *pool) {
+  bool more = false;
   pthread_mutex_lock(&pool->lock);
   tm__job *done = tm__hub_done(pool->hub);
   if (done) tm__hub_remove(pool->hub, done);
-  while (pool->head && tm__hub_put(pool->hub, pool->head))
+  while (pool->head && tm__hub_put(pool->hub, pool->head)) {
     take_out(pool, pool->head);
+    more = true;
+  }
   pthread_mutex_unlock(&pool->lock);
+  if (more) tm__pool_wake_all(pool); /* they may sleep by now */
   return done;
 }
 
