@@ -13,9 +13,6 @@ static void fail_from(long request, bool lasting) {
   atomic_store(&h.fail_at, request);
 }
 
-/* Later points are sampled: there are thousands in a Lua state. */
-static long next_point(long k) { return k + 1 + k / 40; }
-
 /* ---- runtimes ---- */
 
 static void test_runtime(bool lasting) {
@@ -169,7 +166,7 @@ typedef int (*scenario_fn)(tm_runtime *rt);
 static void sweep(tm_runtime *rt, scenario_fn scenario, const char *name,
                   bool lasting) {
   if (!CHECK(scenario(rt) == TM_OK)) fprintf(stderr, "%s\n", name);
-  for (long k = 1;; k = next_point(k)) {
+  for (long k = 1;; k++) {
     fail_from(k, lasting);
     int status = scenario(rt);
     bool reached = atomic_load(&h.requests) >= k;
