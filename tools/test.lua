@@ -8,7 +8,7 @@
 -- Each process ends its output with "N passed, N failed"; that of failing
 -- ones is shown, and all of it stays in BUILD/test/*.log.
 
-local TIME_LIMIT = "240"
+local TIME_LIMIT = "600"
 
 local build, host = arg[1], arg[2]
 local chosen = table.move(arg, 3, #arg, 1, {})
