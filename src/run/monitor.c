@@ -184,6 +184,8 @@ static void *monitor_main(void *argument) {
   tm__monitor *m = argument;
   here = true;
   pthread_mutex_lock(&m->lock);
+  m->up = true;
+  pthread_cond_signal(&m->began);
   while (!m->ending) {
     uint64_t now = tm__now(), next = UINT64_MAX;
     m->nfds = 0;
@@ -202,13 +204,19 @@ int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e) {
   *m = (tm__monitor){.news = -1, .mem = mem};
   if (pthread_mutex_init(&m->lock, NULL))
     return tm__fail(e, TM_ESYS, "cannot make the monitor's lock");
+  pthread_cond_init(&m->began, NULL);
   return TM_OK;
 }
 
 void tm__monitor_child(tm__monitor *m) {
   *m = (tm__monitor){.news = -1, .mem = m->mem};
   pthread_mutex_init(&m->lock, NULL);
+  pthread_cond_init(&m->began, NULL);
 }
+
+void tm__monitor_hold(tm__monitor *m) { pthread_mutex_lock(&m->lock); }
+
+void tm__monitor_release(tm__monitor *m) { pthread_mutex_unlock(&m->lock); }
 
 void tm__monitor_wake(tm__monitor *m) {
   uint64_t one = 1;
@@ -225,10 +233,12 @@ void tm__monitor_term(tm__monitor *m) {
   if (running) pthread_join(m->thread, NULL);
   if (m->news >= 0) close(m->news);
   tm__free(m->mem, m->fds);
+  pthread_cond_destroy(&m->began);
   pthread_mutex_destroy(&m->lock);
 }
 
-/* Everything that may fail, before the thread. */
+/* Everything that may fail, before the thread. What a thread does before its
+   first line (a checker of addresses allocates there) is over afterwards. */
 static int start(tm__monitor *m, tm_error *e) {
   sigset_t all, before;
   if (m->running) return TM_OK;
@@ -241,8 +251,10 @@ static int start(tm__monitor *m, tm_error *e) {
   int error = tm__thread_start(&m->thread, "tm-monitor", monitor_main, m);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   m->running = error == 0;
-  if (m->running) return TM_OK;
-  return tm__fail(e, TM_ESYS, "cannot start the thread for time limits");
+  if (error)
+    return tm__fail(e, TM_ESYS, "cannot start the thread for time limits");
+  while (!m->up) pthread_cond_wait(&m->began, &m->lock);
+  return TM_OK;
 }
 
 static void watch(tm__monitor *m, tm__pool *pool) {

@@ -21,10 +21,11 @@ struct tm__pool;
 struct pollfd;
 
 typedef struct tm__monitor {
-  pthread_mutex_t lock; /* guards all below */
+  pthread_mutex_t lock; /* guards all below; before a pool's locks */
+  pthread_cond_t began; /* told when the thread runs */
   int news;             /* an eventfd; -1 until the thread runs */
   pthread_t thread;
-  bool running, ending;
+  bool running, up, ending; /* started; begun; to end */
   struct tm__pool *pools; /* those that it watches */
   struct pollfd *fds;     /* its own: news, and the workers' pidfds */
   int nfds, cap_fds;
@@ -46,6 +47,11 @@ int tm__monitor_watch(tm__monitor *m, struct tm__pool *pool, tm_error *e);
 /* The same, for a job with a limit of so many ns for each item. */
 int tm__monitor_limit(tm__monitor *m, struct tm__pool *pool, uint64_t limit,
                       tm_error *e);
+
+/* Between the two the thread does nothing: a fork then finds it in the middle
+   of nothing, in the allocator least of all. No lock of ours is held. */
+void tm__monitor_hold(tm__monitor *m);
+void tm__monitor_release(tm__monitor *m);
 
 /* Whether the calling thread is a monitor's. */
 bool tm__monitor_here(void);

@@ -20,26 +20,33 @@ static bool wants_region(const tm__pool *pool) {
          pool->nworkers > 1;
 }
 
+static int start_worker(tm__pool *pool, int index, tm_error *e) {
+  tm__worker *w = tm__worker_new(pool, index);
+  if (!w) return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
+  int status = pool->kind->start(w, e);
+  if (status) {
+    tm__worker_free(w);
+    return status;
+  }
+  pthread_mutex_lock(&pool->roster);
+  pool->workers[index] = w;
+  pthread_mutex_unlock(&pool->roster);
+  return TM_OK;
+}
+
 static int start_workers(tm__pool *pool, tm_error *e) {
+  int status = TM_OK;
   if (wants_region(pool)) {
     pool->region = tm__region_new(pool);
     if (!pool->region)
       return tm__fail(e, TM_ENOMEM, "not enough memory for a pool");
   }
-  for (int i = 0; i < pool->nworkers; i++) {
-    tm__worker *w = tm__worker_new(pool, i);
-    if (!w) return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
-    int status = pool->kind->start(w, e);
-    if (status) {
-      tm__worker_free(w);
-      return status;
-    }
-    pthread_mutex_lock(&pool->roster);
-    pool->workers[i] = w;
-    pthread_mutex_unlock(&pool->roster);
-  }
+  if (pool->kind->forks) tm__monitor_hold(&pool->rt->monitor);
+  for (int i = 0; i < pool->nworkers && status == TM_OK; i++)
+    status = start_worker(pool, i, e);
+  if (pool->kind->forks) tm__monitor_release(&pool->rt->monitor);
   if (pool->hub) tm__monitor_wake(&pool->rt->monitor);
-  return TM_OK;
+  return status;
 }
 
 static void pool_free(tm__pool *pool) {

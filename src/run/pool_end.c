@@ -308,6 +308,7 @@ uint64_t tm__pool_refill_at(tm__pool *pool) {
 void tm__pool_refill(tm__pool *pool) {
   tm_error e = {.text = ""};
   if (!tm__pool_wants_refill(pool)) return;
+  if (pool->kind->forks) tm__monitor_hold(&pool->rt->monitor);
   pthread_mutex_lock(&pool->roster);
   bool needed = !tm__pool_ended(pool);
   if (needed && too_many_stillborn(pool, &e)) tm__pool_break(pool, &e);
@@ -315,5 +316,6 @@ void tm__pool_refill(tm__pool *pool) {
   if (atomic_load(&pool->dead))
     atomic_store(&pool->refill_at, tm__now() + REFILL_NS);
   pthread_mutex_unlock(&pool->roster);
+  if (pool->kind->forks) tm__monitor_release(&pool->rt->monitor);
   if (!live) tm__pool_fail_rest(pool, pool->broken ? pool->fault.text : e.text);
 }
