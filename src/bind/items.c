@@ -17,8 +17,9 @@ typedef struct run {
   const tm__items_ops *ops;
   tm__packer *packer;
   tm__state *state;
-  size_t begin; /* of the record of the item that runs */
-  bool sending; /* the result is being written */
+  uint64_t context; /* of the state, when it began */
+  size_t begin;     /* of the record of the item that runs */
+  bool sending;     /* the result is being written */
 } run;
 
 size_t tm__items_begin(lua_State *L, tm__buf *out) {
@@ -102,10 +103,9 @@ static uint64_t next_of(const tm__piece *p) {
   return atomic_load_explicit(&p->next, memory_order_relaxed);
 }
 
-/* Runs items until one fails. Stack: run, kwds, function, a, b. What is the
-   same for all items is asked once: an item may be a few dozen ns. */
-static int run_items(lua_State *L) {
-  run *r = lua_touserdata(L, 1);
+/* Runs the items of a piece until one fails. What is the same for all of them
+   is asked once: an item may be a few dozen ns. */
+static void run_these(lua_State *L, run *r) {
   tm__piece *p = r->piece;
   const tm__spec *spec = &p->job->spec;
   const tm__items_ops ops = *r->ops;
@@ -127,6 +127,20 @@ static int run_items(lua_State *L) {
     r->begin = p->out.len; /* the hook may raise where we return, too */
     tm__piece_advance(p);
   }
+}
+
+/* Whether there are more items. What jobs in between may have changed in the
+   state is put right by who called us. */
+static bool go_on(const run *r) {
+  return r->state->context == r->context &&
+         next_of(r->piece) == r->piece->last && tm__piece_renew(r->piece);
+}
+
+/* Stack: run, kwds, function, a, b. */
+static int run_items(lua_State *L) {
+  run *r = lua_touserdata(L, 1);
+  do run_these(L, r);
+  while (go_on(r));
   return 0;
 }
 
@@ -196,7 +210,7 @@ static bool run_some(lua_State *L, run *r, int base) {
   tm__unwind_begin(r->state, L, p->job->spec.timeout != 0);
   int status = lua_pcall(L, 5, 0, base + 1);
   tm__unwind_disarm(r->state);
-  if (status == LUA_OK) return false;
+  if (status == LUA_OK || !p->shown) return false;
   uint64_t item = next_of(p);
   if (item == p->last || !record_failure(L, r, base)) return false;
   tm__unwind_disarm(r->state);
@@ -207,6 +221,7 @@ static bool run_some(lua_State *L, run *r, int base) {
 void tm__items_run(lua_State *L, tm__piece *p, tm__packer *packer,
                    const tm__items_ops *ops) {
   run r = {.piece = p, .ops = ops, .packer = packer, .state = tm__state_get(L)};
+  r.context = r.state->context;
   int base = lua_gettop(L) - 4;
   lua_State *running = r.state->running;
   r.state->running = L;

@@ -24,6 +24,9 @@ typedef struct tm__job tm__job;
  * The guest appends one record (job.h) to out for each item from first on,
  * in order, and moves `next` past it (tm__piece_advance); [next, last) had no
  * record when it returned.
+ *
+ * When all items have their records, a guest may ask for more at once
+ * (tm__piece_renew) instead of returning.
  */
 typedef struct tm__piece {
   struct tm__piece *outer, *below;
@@ -38,10 +41,19 @@ typedef struct tm__piece {
   int depth;             /* on its thread, from 1 */
   uint64_t claim_last;   /* the claim goes on to here */
   uint32_t tries;        /* of the claim */
+  bool shown;            /* has items that nobody published yet */
   struct tm__seat *seat; /* of a process, which tells the parent; or NULL */
   tm__buf out;
   tm__keys keys;
 } tm__piece;
+
+/*
+ * Publishes what a piece did, and gives it the next items of the same job,
+ * with nothing in `out`. False: there are none, or the worker has something
+ * else to do first; the guest then returns, and may not touch the piece any
+ * more. Raises nothing. Only when next == last.
+ */
+bool tm__piece_renew(tm__piece *p);
 
 typedef struct tm__guest {
   /* Makes the state of a worker, on the worker's thread, and runs the

@@ -26,8 +26,8 @@ typedef struct tm__monitor {
   int news;             /* an eventfd; -1 until the thread runs */
   pthread_t thread;
   bool running, up, ending; /* started; begun; to end */
-  struct tm__pool *pools; /* those that it watches */
-  struct pollfd *fds;     /* its own: news, and the workers' pidfds */
+  struct tm__pool *pools;   /* those that it watches */
+  struct pollfd *fds;       /* its own: news, and the workers' pidfds */
   int nfds, cap_fds;
   const tm__mem *mem;
 } tm__monitor;

@@ -101,6 +101,18 @@ void tm__worker_close(tm__worker *w);
    unwind or was abandoned. On the worker's thread. */
 void tm__worker_run(tm__worker *w, tm__job *job);
 
+/* The context of a job in this worker, made by the first call: kept while more
+   of the job may come, so that its functions keep their upvalues. NULL without
+   memory. */
+void *tm__worker_prepare(tm__worker *w, tm__job *job);
+
+/* Drops it. */
+void tm__worker_forget(tm__worker *w, tm__job *job);
+
+/* Gives a worker that has served its time a fresh state. False when there is
+   none: of a process the next one makes it. */
+bool tm__worker_renew(tm__worker *w);
+
 /* Drops prepared jobs that are done. */
 void tm__worker_tidy(tm__worker *w);
 

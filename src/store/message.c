@@ -23,7 +23,13 @@ int tm__keys_hold(tm__keys *k, tm__store *store, tm__key key) {
   return TM_OK;
 }
 
-bool tm__msg_open(tm__buf *b) { return tm__buf_take(b, sizeof(tm__msg)); }
+/* Room for a short record or two: most results of one item need no more. */
+enum { FIRST_BYTES = sizeof(tm__msg) + 72 };
+
+bool tm__msg_open(tm__buf *b) {
+  if (b->cap < FIRST_BYTES && !tm__buf_grow(b, FIRST_BYTES)) return false;
+  return tm__buf_take(b, sizeof(tm__msg));
+}
 
 tm__msg *tm__msg_seal(tm__buf *b, tm__keys *k) {
   tm__msg *m = (tm__msg *)(void *)b->data;
