@@ -23,11 +23,12 @@ static bool ask(void *argument) {
   const asker *a = argument;
   int kind = 0;
   if (a->self && tm__worker_unwind(a->self, &kind) >= 0)
-    tm__call_stop(a->call, TM__FAIL_CANCELLED);
+    kind = TM__FAIL_CANCELLED;
   else if (tm__interrupted_in(a->L, a->state))
-    tm__call_stop(a->call, TM__FAIL_INTERRUPTED);
+    kind = TM__FAIL_INTERRUPTED;
   else
     return false;
+  tm__call_stop(a->call, kind);
   return true;
 }
 

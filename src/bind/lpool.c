@@ -24,21 +24,10 @@ bool tm__interrupted(lua_State *L) {
   return tm__interrupted_in(L, tm__state_get(L));
 }
 
-static bool hooked(lua_State *L) {
-  int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
-  return (lua_gethookmask(L) & all) == all;
-}
-
-bool tm__interrupted_in(lua_State *L, const tm__state *s) {
-  if (s->worker) return false;
-  if (atomic_load(&s->rt->interrupted)) return true;
-  return (s->stop && atomic_load(s->stop)) || hooked(L);
-}
-
 /* The hook of an interrupt would raise once more; others stay. */
 void tm__interrupt_seen(lua_State *L) {
   atomic_store(&tm__state_get(L)->rt->interrupted, 0);
-  if (hooked(L)) lua_sethook(L, NULL, 0, 0);
+  if (tm__hooked(L)) lua_sethook(L, NULL, 0, 0);
 }
 
 /* ---- making ---- */

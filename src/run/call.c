@@ -207,14 +207,10 @@ static int given_fail(const tm_call *given, int64_t item, const char *format,
   return 1;
 }
 
-static bool out_of_time(tm__call *c) {
-  if (!c->deadline || tm__now_coarse() < c->deadline) return false;
+bool tm__call_late(tm__call *c) {
+  if (tm__now_coarse() < c->deadline) return false;
   tm__call_stop(c, TM__FAIL_TIMEOUT);
   return true;
-}
-
-bool tm__work_asks(tm__work *w) {
-  return out_of_time(w->call) || (w->poll && w->poll(w->poll_argument));
 }
 
 static int given_cancelled(const tm_call *given) {
@@ -256,37 +252,54 @@ bool tm__work_begin(tm__work *w, tm__call *c, int worker, int workers) {
 void tm__work_end(tm__work *w) { tm__free(w->call->mem, w->memory); }
 
 /* One call of the kernel. */
-static bool run(tm__work *w, int64_t first, int64_t last) {
+static inline bool run(tm__work *w, int64_t first, int64_t last) {
   tm__call *c = w->call;
   w->given.first = first;
   w->given.last = last;
   w->failed = false;
   int answer = c->kernel->entry.run(&w->given, c->args);
-  if (answer == 0) return true;
-  if (!w->failed) fail(c, first, "the kernel answered %d", answer);
-  return false;
+  if (answer && !w->failed) fail(c, first, "the kernel answered %d", answer);
+  return answer == 0;
 }
 
-static bool run_items(tm__work *w, int64_t first, int64_t last) {
-  if (w->call->kernel->entry.kind == TM_KIND_RANGE) return run(w, first, last);
+/* What is apart is not to make a chunk of a range kernel longer. */
+#define apart __attribute__((noinline))
+
+apart static bool run_items(tm__work *w, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; i++)
     if (!run(w, i, i + 1)) return false;
   return true;
 }
 
-void tm__work_run(tm__work *w, int64_t from, int64_t to) {
+static bool is_range(const tm__call *c) {
+  return c->kernel->entry.kind == TM_KIND_RANGE;
+}
+
+/* Each unit is a block of the reduction. */
+apart static void run_blocks(tm__work *w, int64_t from, int64_t to) {
   tm__call *c = w->call;
   const tm__plan *p = &c->plan;
-  if (!p->acc) {
-    int64_t end = to == p->units ? p->last : p->first + to * p->unit;
-    run_items(w, p->first + from * p->unit, end);
-    return;
-  }
+  bool range = is_range(c);
   for (int64_t i = from; i < to; i++) {
     int64_t first = p->first + i * p->unit;
     int64_t last = p->last - first < p->unit ? p->last : first + p->unit;
     w->given.acc.p = p->acc + (size_t)i * c->kernel->reduce.stride;
     begin_acc(c->kernel, c->args, w->given.acc.p);
-    if (!run_items(w, first, last)) return;
+    if (!(range ? run(w, first, last) : run_items(w, first, last))) return;
   }
+}
+
+/* Short, for chunks that are: the rest is somewhere else. */
+void tm__work_run(tm__work *w, int64_t from, int64_t to) {
+  const tm__plan *p = &w->call->plan;
+  if (p->acc) {
+    run_blocks(w, from, to);
+    return;
+  }
+  int64_t first = p->first + from * p->unit;
+  int64_t last = to == p->units ? p->last : p->first + to * p->unit;
+  if (is_range(w->call))
+    run(w, first, last);
+  else
+    run_items(w, first, last);
 }

@@ -106,14 +106,20 @@ static inline bool tm__call_failed(tm__call *c) {
   return atomic_load_explicit(&c->fail_at, memory_order_relaxed) != INT64_MAX;
 }
 
-/* Whether what was not begun should not be: by failure or stop. Looks at the
-   deadline, and asks poll. Between chunks; quick when nobody can say so. */
-bool tm__work_asks(tm__work *w);
+/* Whether its deadline is over, which then stops it. */
+bool tm__call_late(tm__call *c);
 
+/* Looks at the deadline, and asks poll. */
+static inline bool tm__work_asks(tm__work *w) {
+  if (w->call->deadline && tm__call_late(w->call)) return true;
+  return w->poll && w->poll(w->poll_argument);
+}
+
+/* Whether what was not begun should not be: by failure or stop. Between
+   chunks, which may be shorter than a few calls of functions: quick. */
 static inline bool tm__work_over(tm__work *w) {
-  tm__call *c = w->call;
-  if (tm__call_failed(c) || tm__call_stopped(c)) return true;
-  return (c->deadline || w->poll) && tm__work_asks(w);
+  return tm__call_failed(w->call) || tm__call_stopped(w->call) ||
+         tm__work_asks(w);
 }
 
 /*
