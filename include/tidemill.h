@@ -532,6 +532,15 @@ TM_API struct lua_State *tm_script_state(tm_script *s);
 TM_API int tm_open(tm_runtime *rt, struct lua_State *L, tm_error *e);
 
 /*
+ * Makes an empty Lua state, as lua_newstate does: without libraries, panic
+ * function or warnings. Its memory comes from the runtime's allocator; small
+ * objects lie in blocks of the state's own, which is faster than luaL_newstate
+ * where a script makes many, and in the workers that are forked from it. End it
+ * with lua_close. NULL without memory, or when the runtime is closed.
+ */
+TM_API struct lua_State *tm_lua_new(tm_runtime *rt);
+
+/*
  * Pushes a value on the stack of a state that tidemill is open in; an array is
  * seen in place. And the value at an index of the stack: a string is Lua's,
  * and there while it is on the stack; an array is a new reference, which the

@@ -119,12 +119,28 @@ static int run(lua_State *L) {
   return 0;
 }
 
+/* What `warn` says, as lauxlib.c has it: in pieces, and not before "@on". */
+static void warned(void *user, const char *text, int more) {
+  static bool on, begun;
+  (void)user;
+  if (!begun && !more && text[0] == '@') {
+    if (strcmp(text, "@on") == 0) on = true;
+    if (strcmp(text, "@off") == 0) on = false;
+    return;
+  }
+  if (on)
+    fprintf(stderr, "%s%s%s", begun ? "" : "Lua warning: ", text,
+            more ? "" : "\n");
+  begun = more;
+}
+
 static int start(arguments *a) {
-  lua_State *L = luaL_newstate();
+  lua_State *L = tm_lua_new(runtime);
   if (!L) {
     fprintf(stderr, "tidemill: not enough memory\n");
     return EXIT_FAILURE;
   }
+  lua_setwarnf(L, warned, NULL);
   script = L;
   handle_interrupts();
   lua_pushcfunction(L, run);

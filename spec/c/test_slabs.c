@@ -1,8 +1,12 @@
-/* The allocator of workers' Lua states: blocks keep what is in them, memory
+/* The allocator of Lua states: blocks keep what is in them, memory
    goes back, and its lack is told. */
 #include "bind/slabs.h"
 
+#include <lauxlib.h>
+#include <lualib.h>
 #include <string.h>
+
+#include "bind/new_state.h"
 
 #include "check.h"
 
@@ -112,9 +116,45 @@ static void test_no_memory(void) {
   CHECK(h.blocks == 0);
 }
 
+static int open_libraries(lua_State *L) {
+  luaL_openlibs(L);
+  return 0;
+}
+
+/* False: there was no memory for the state, or in it. */
+static bool run_in_new_state(const tm__mem *mem) {
+  static const char script[] =
+      "local t = {} for i = 1, 2000 do t[i] = {i, 'item ' .. i} end "
+      "setmetatable(t, {__gc = function() t = nil end}) return #t";
+  lua_State *L = tm__new_state(mem);
+  if (!L) return false;
+  lua_pushcfunction(L, open_libraries);
+  bool ran = !lua_pcall(L, 0, 0, 0) && !luaL_dostring(L, script) &&
+             lua_tointeger(L, -1) == 2000;
+  lua_close(L);
+  return ran;
+}
+
+/* All that a state had goes with it, wherever memory ran out. */
+static void test_states(void) {
+  heap h = {.left = -1};
+  tm__mem mem = {heap_alloc, &h};
+  CHECK(run_in_new_state(&mem));
+  CHECK(h.blocks == 0);
+  int requests = 0;
+  do {
+    h.left = requests++;
+    bool ran = run_in_new_state(&mem);
+    if (h.blocks) CHECK(h.blocks == 0);
+    if (ran) break;
+  } while (requests < 10000);
+  CHECK(requests > 10 && requests < 10000);
+}
+
 int main(void) {
   test_blocks();
   test_memory_goes_back();
   test_no_memory();
+  test_states();
   return check_done();
 }

@@ -75,13 +75,13 @@ static int guest_open(tm__worker *w, void **state, tm_error *e) {
   *state = L;
   if (!w->pool->initializer) return TM_OK;
   int status = tm__guest_initialize(w, L, e);
-  if (status) tm__worker_state_close(L);
+  if (status) lua_close(L);
   return status;
 }
 
 static void guest_close(tm__worker *w, void *state) {
   (void)w;
-  tm__worker_state_close(state);
+  lua_close(state);
 }
 
 static size_t guest_memory(tm__worker *w) {

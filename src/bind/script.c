@@ -4,6 +4,7 @@
 
 #include "bind/error.h"
 #include "bind/module.h"
+#include "bind/new_state.h"
 #include "bind/worker_state.h"
 
 /* ---- what C has of the state ---- */
@@ -275,7 +276,7 @@ static int prepare(lua_State *L) {
 
 /* An error's text is in e. */
 static int open_state(tm_script *s, tm_error *e) {
-  s->L = lua_newstate(tm__lua_allocate, (void *)(uintptr_t)&s->rt->mem);
+  s->L = tm__new_state(&s->rt->mem);
   if (!s->L) return tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
   *(tm_script **)lua_getextraspace(s->L) = s;
   lua_pushcfunction(s->L, prepare);

@@ -151,6 +151,15 @@ static void *move(tm__slabs *s, void *ptr, size_t old, size_t size) {
   return block;
 }
 
+static void free_large(tm__slabs *s, void *ptr) {
+  bool last = ptr == s->anchor;
+  tm__free(s->mem, ptr);
+  if (!last) return;
+  tm__mem mem = *s->mem; /* which may lie behind s */
+  tm__slabs_term(s);
+  tm__free(&mem, s);
+}
+
 void *tm__slabs_alloc(void *user, void *ptr, size_t old, size_t size) {
   tm__slabs *s = user;
   if (!ptr) {
@@ -162,7 +171,7 @@ void *tm__slabs_alloc(void *user, void *ptr, size_t old, size_t size) {
   if (is_small(old))
     give(s, ptr);
   else
-    tm__free(s->mem, ptr);
+    free_large(s, ptr);
   return NULL;
 }
 

@@ -29,6 +29,8 @@ typedef struct tm__slabs {
   int nempty;
   tm__chunk *chunks;
   tm__chunk *fresh; /* the one with slabs that were never used, or NULL */
+  void *anchor;     /* when this large block is freed, everything goes, and s
+                       itself, which is from mem; NULL */
 } tm__slabs;
 
 void tm__slabs_init(tm__slabs *s, const tm__mem *mem);

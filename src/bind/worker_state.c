@@ -6,18 +6,8 @@
 #include "bind/items.h"
 #include "bind/module.h"
 #include "bind/names.h"
-#include "bind/slabs.h"
+#include "bind/new_state.h"
 #include "bind/unwind.h"
-
-void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size) {
-  const tm__mem *mem = user;
-  (void)old;
-  if (size == 0) {
-    tm__free(mem, ptr);
-    return NULL;
-  }
-  return tm__realloc(mem, ptr, size);
-}
 
 static int no_exit(lua_State *L) {
   return luaL_error(L, "os.exit was called in a worker");
@@ -108,28 +98,6 @@ static int prepare(lua_State *L) {
   return 0;
 }
 
-/* The allocator of a state lives as long as the state. */
-static lua_State *new_state(const tm__mem *mem) {
-  tm__slabs *s = tm__alloc(mem, sizeof *s);
-  if (!s) return NULL;
-  tm__slabs_init(s, mem);
-  lua_State *L = lua_newstate(tm__slabs_alloc, s);
-  if (L) return L;
-  tm__slabs_term(s);
-  tm__free(mem, s);
-  return NULL;
-}
-
-void tm__worker_state_close(lua_State *L) {
-  void *user;
-  lua_getallocf(L, &user);
-  tm__slabs *s = user;
-  const tm__mem *mem = s->mem;
-  lua_close(L);
-  tm__slabs_term(s);
-  tm__free(mem, s);
-}
-
 /* Pops the error. */
 static void explain(lua_State *L, int status, tm_error *e) {
   if (status == LUA_ERRMEM)
@@ -141,7 +109,7 @@ static void explain(lua_State *L, int status, tm_error *e) {
 
 lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath,
                             tm_error *e) {
-  lua_State *L = new_state(&w->pool->rt->mem);
+  lua_State *L = tm__new_state(&w->pool->rt->mem);
   if (!L) {
     tm__fail(e, TM_ENOMEM, "not enough memory for a Lua state");
     return NULL;
@@ -153,6 +121,6 @@ lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath,
   int status = lua_pcall(L, 3, 0, 0);
   if (status == LUA_OK) return L;
   explain(L, status, e);
-  tm__worker_state_close(L);
+  lua_close(L);
   return NULL;
 }

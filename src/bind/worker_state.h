@@ -6,24 +6,18 @@
 
 #include "bind/bind.h"
 
-/* A lua_Alloc; user is a tm__mem. */
-void *tm__lua_allocate(void *user, void *ptr, size_t old, size_t size);
-
 /* What the host adds to a state of the library's making; raises. */
 void tm__host_state(const tm_runtime *rt, lua_State *L);
 
 /* Makes a state with all standard libraries and tidemill at hand, with
    package.path and cpath as given; NULL when that failed: e says why. In it
    os.exit is an error, print writes whole lines, and children of a pinned
-   worker get all CPUs. */
+   worker get all CPUs. lua_close ends it. */
 lua_State *tm__worker_state(tm__worker *w, const char *path, const char *cpath,
                             tm_error *e);
 
 /* What a worker's state has in the place of standard functions, whoever made
    the state: os.exit is an error, coroutines can be interrupted. */
 void tm__worker_libraries(lua_State *L);
-
-/* Closes a state made by the above. */
-void tm__worker_state_close(lua_State *L);
 
 #endif
