@@ -2,9 +2,22 @@
 
 local tm = require "tidemill"
 local child = require "spec.support.child"
+local pools = require "spec.support.pools"
 
 local function installed(name)
   return (pcall(require, name))
+end
+
+-- Whether an event loop would see something on the descriptor.
+local function readable(fd)
+  local file = assert(io.open("/proc/self/fdinfo/" .. fd))
+  local count = file:read("a"):match "eventfd%-count:%s*(%x+)"
+  file:close()
+  return tonumber(count, 16) > 0
+end
+
+local function await_readable(fd)
+  pools.wait_until(function() return readable(fd) end, "the descriptor")
 end
 
 describe("fileno", function()
@@ -53,6 +66,36 @@ describe("fileno", function()
     assert.equal("done", value)
     pool:close()
     pool:join()
+  end)
+
+  for _, kind in ipairs(pools.concurrent) do
+    it("tells of a cancelled job of a " .. kind .. " pool", function()
+      local pool <close> = pools.new(kind)
+      local fd, begun, why = tm.fileno(), pools.signal(), nil
+      tm.poll()
+      local result = pool:apply_async(function()
+        begun:increment()
+        while true do end
+      end, {}, { error_callback = function(e) why = e.kind end })
+      pools.await(begun)
+      result:cancel()
+      await_readable(fd)
+      pools.wait_until(function() tm.poll() return why end, "the callback")
+      assert.equal("cancelled", why)
+    end)
+  end
+
+  it("is a worker process's own, for its own pools", function()
+    local pool <close> = pools.new "process"
+    assert.equal("called", pool:apply(function()
+      local own <close> = tm.Pool { kind = "thread", workers = 1 }
+      local fd, what = tm.fileno(), nil
+      own:apply_async(function() return "called" end, {},
+        { callback = function(x) what = x end })
+      await_readable(fd)
+      pools.wait_until(function() tm.poll() return what end, "the callback")
+      return what
+    end))
   end)
 
   it("is shown by an example", function()

@@ -116,3 +116,29 @@ for _, kind in ipairs(pools.concurrent) do
     end)
   end)
 end
+
+describe("a pool that a worker process keeps", function()
+  it("works when the task that made it was given up", function()
+    if pools.start_method == "spawn" then
+      return pending("forked workers alone make process pools here")
+    end
+    local pool <close> = pools.new("process", { workers = 1 })
+    local ready = pools.signal()
+    local making = pool:apply_async(function()
+      local kept = pools.new("process", { workers = 1 })
+      pools.globals().kept_pool = kept
+      ready:increment(kept:apply(square, { 1 }))
+      while true do end
+    end)
+    pools.await(ready)
+    making:cancel()
+    faults.kind("cancelled", making.get, making)
+    assert.equal(49, pool:apply(function()
+      local kept = pools.globals().kept_pool
+      local x = kept:apply(square, { 7 }, { timeout = pools.DEADLINE })
+      kept:terminate()
+      kept:join()
+      return x
+    end))
+  end)
+end)

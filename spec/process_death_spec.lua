@@ -264,6 +264,20 @@ describe("a worker process that cannot start", function()
     pools.stop(pool)
   end)
 
+  it("ends a loop over results with that error", function()
+    local pool = pools.new("process", { initializer = processes.die })
+    for _ = 1, 2 do
+      faults.kind("worker_died", function()
+        local seen = 0
+        for _ in pool:imap(square, tm.range(50), { errors = "collect" }) do
+          seen = seen + 1
+        end
+        return seen
+      end)
+    end
+    pools.stop(pool)
+  end)
+
   it("is tried again when it was an accident", function()
     local births = pools.signal()
     local pool = pools.new("process", {

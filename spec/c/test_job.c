@@ -199,7 +199,7 @@ static void *stop_job(void *job) {
 
 /* Claims, stops and failures all at once: it ends once, with all settled. */
 static void test_ends_once(void) {
-  tm__inbox *box = tm__inbox_new(pool->mem);
+  tm__inbox *box = tm__inbox_new(&rt->inboxes, pool->mem);
   for (int round = 0; round < 50; round++) {
     pthread_t threads[3];
     uint64_t n = 2000;
@@ -274,10 +274,27 @@ static void test_stop_takes_what_was_given_back(void) {
   tm__job_unref(job);
 }
 
+/* Who saw an unclaimed item, and was long in claiming it, must not find it so
+   when the job has ended and its results were read. */
+static void test_emptied_is_not_free(void) {
+  tm__claim c;
+  for (uint64_t n = 1; n <= 6; n++) {
+    tm__job *job = new_job(n, (tm__spec){.chunk = 2});
+    while (tm__job_claim(job, 2, 1, 0, &c)) answer(job, &c);
+    CHECK(tm__job_done(job));
+    tm__job_empty(job);
+    for (uint64_t i = 0; i < n; i += 2) {
+      tm__run r = tm__runs_read(atomic_load(tm__runs_word(job, i)));
+      CHECK(r.state != TM__RUN_FREE);
+    }
+    tm__job_unref(job);
+  }
+}
+
 /* A job that a dead worker may have pushed or not: once, whoever let go of it
    meanwhile. */
 static void test_suspects_come_once(void) {
-  tm__inbox *box = tm__inbox_new(&rt->mem);
+  tm__inbox *box = tm__inbox_new(&rt->inboxes, &rt->mem);
   for (int pushed = 0; pushed < 2; pushed++) {
     tm__job *job = new_job(1, (tm__spec){.chunk = 1});
     tm__inbox_expect(box, job);
@@ -392,6 +409,7 @@ int main(void) {
   test_given_back_is_cut();
   test_given_back_without_a_note();
   test_runs_of_a_narrow_stream();
+  test_emptied_is_not_free();
   test_suspects_come_once();
   test_ends_once();
   test_empty_job_is_done();

@@ -142,8 +142,10 @@ static void settle_count(const death *d) {
 /* It was about to say that a job is done. */
 static void settle_end(const death *d) {
   tm__job *job = atomic_load(&d->seat->finishing);
-  if (!job || !atomic_load(&job->ended)) return;
-  if (!tm__job_done(job)) {
+  if (!job) return;
+  if (!atomic_load(&job->ended)) {
+    tm__job_finish(job);
+  } else if (!tm__job_done(job)) {
     if (job->inbox) tm__inbox_suspect(job->inbox, job);
     atomic_store(&job->done, 1);
   }
@@ -170,6 +172,7 @@ static void settle_jobs(death *d) {
 }
 
 static void vacate(tm__seat *s) {
+  atomic_store(&s->looked, NULL);
   atomic_store(&s->nheld, 0);
   atomic_store(&s->held, NULL);
   s->cap_held = 0;

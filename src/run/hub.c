@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "base/platform.h"
-#include "run/inbox.h"
 #include "run/pool.h"
 #include "run/process.h"
 #include "run/runs.h"
@@ -16,6 +15,10 @@ tm__seat *tm__served_seat;
 /* More empty places than this in front of a job cost every look at the ring:
    then it is put at the tail. */
 enum { OVERTAKEN = 64 };
+
+/* Jobs in front that are not done, and how many places behind them each sweep
+   looks at in turn. */
+enum { FRONT = 8, LOOKS = 16 };
 
 /* release: notes are for who reads them after our death, in the order in
    which they were written; what others must see at once is not among them. */
@@ -86,6 +89,7 @@ void tm__seat_drop(tm__seat *s, tm__job *job) {
 /* The table is read before its length: a longer one has all of a shorter. */
 bool tm__hub_holds(tm__hub *hub, tm__job *job) {
   for (int k = 0; k < hub->nseats; k++) {
+    if (atomic_load(&hub->seats[k].looked) == job) return true;
     uint32_t n = atomic_load(&hub->seats[k].nheld);
     tm__held *table = atomic_load(&hub->seats[k].held);
     for (uint32_t i = 0; i < n; i++)
@@ -111,10 +115,23 @@ static bool serves(const tm__hub *hub) {
   return hub && tm__served && tm__served->hub == hub;
 }
 
+static uint64_t tally_of(const tm__worker *w) {
+  return w && w->seat ? atomic_load(&w->tally) : 0;
+}
+
 void tm__hub_settling(tm__hub *hub, tm__job *job, uint64_t count) {
   if (!serves(hub)) return;
+  count += tally_of(tm__worker_self());
   note(&tm__served_seat->settling_count, count);
   note(&tm__served_seat->settling, job);
+}
+
+void tm__hub_settled(tm__hub *hub) {
+  if (!serves(hub)) return;
+  tm__worker *w = tm__worker_self();
+  uint64_t tally = tally_of(w);
+  note(&tm__served_seat->settling, tally ? w->tallied : NULL);
+  note(&tm__served_seat->settling_count, tally);
 }
 
 void tm__hub_finishing(tm__hub *hub, tm__job *job) {
@@ -207,10 +224,14 @@ static tm__job *hold_at(tm__hub *hub, uint64_t position) {
   _Atomic(tm__job *) *at = place(hub, position);
   tm__job *job = atomic_load(at);
   if (!job) return NULL;
-  tm__seat_hold(tm__served_seat, job);
-  if (atomic_load(at) == job) return job;
-  tm__seat_drop(tm__served_seat, job);
-  return NULL;
+  tm__seat *s = tm__served_seat;
+  atomic_store(&s->looked, job);
+  if (atomic_load(at) == job)
+    tm__seat_hold(s, job);
+  else
+    job = NULL;
+  atomic_store(&s->looked, NULL);
+  return job;
 }
 
 /* Nothing at a position will be of use to anybody. */
@@ -218,10 +239,11 @@ static void move_first(tm__hub *hub, uint64_t position) {
   atomic_compare_exchange_strong(&hub->first, &position, position + 1);
 }
 
-tm__job *tm__hub_next(tm__hub *hub) {
+tm__job *tm__hub_next(tm__hub *hub, bool *more) {
   uint64_t tail = atomic_load(&hub->tail);
   for (uint64_t i = begin(hub, tail); i < tail; i++) {
     tm__job *job = hold_at(hub, i);
+    *more = i + 1 < tail;
     if (job && tm__job_claimable(job)) return job;
     bool over = !job || tm__job_done(job);
     if (job) tm__seat_drop(tm__served_seat, job);
@@ -256,8 +278,19 @@ static void overtake(tm__hub *hub, tm__job *job) {
   if (tm__hub_put(hub, job)) atomic_store(place(hub, before - 1), NULL);
 }
 
+/* Jobs that take long must not fill the ring with those that came after them
+   and are done. */
+static tm__job *look_on(tm__hub *hub, uint64_t swept, uint64_t tail) {
+  for (int k = 0; k < LOOKS && swept < tail; k++) {
+    if (hub->look < swept || hub->look >= tail) hub->look = swept;
+    tm__job *job = atomic_load(place(hub, hub->look++));
+    if (job && tm__job_done(job)) return job;
+  }
+  return NULL;
+}
+
 tm__job *tm__hub_done(tm__hub *hub) {
-  uint64_t tail = atomic_load(&hub->tail), empty = 0, swept;
+  uint64_t tail = atomic_load(&hub->tail), empty = 0, live = 0, swept;
   tm__job *stuck = NULL;
   swept = begin(hub, tail);
   while (swept < tail && !atomic_load(place(hub, swept))) swept++;
@@ -265,14 +298,14 @@ tm__job *tm__hub_done(tm__hub *hub) {
   for (uint64_t i = begin(hub, tail); i < tail; i++) {
     tm__job *job = atomic_load(place(hub, i));
     if (job && tm__job_done(job)) return job;
-    if (job && stuck) break;
-    if (job) stuck = job;
+    if (job && ++live > FRONT) break;
+    if (job && !stuck) stuck = job;
     if (!job && stuck && ++empty > OVERTAKEN) {
       overtake(hub, stuck);
       break;
     }
   }
-  return NULL;
+  return look_on(hub, swept, tail);
 }
 
 tm__job *tm__hub_first(tm__hub *hub) {
@@ -289,15 +322,6 @@ void tm__hub_tell(tm__hub *hub) {
   for (uint64_t i = begin(hub, tail); i < tail; i++) {
     tm__job *job = atomic_load(place(hub, i));
     if (job) tm__job_tell(job);
-  }
-}
-
-void tm__hub_tell_inboxes(tm__hub *hub) {
-  uint64_t tail = atomic_load(&hub->tail);
-  for (uint64_t i = begin(hub, tail); i < tail; i++) {
-    tm__job *job = atomic_load(place(hub, i));
-    if (job && job->inbox && atomic_load(&job->inbox->head))
-      tm__inbox_tell(job->inbox);
   }
 }
 

@@ -63,7 +63,8 @@ typedef struct tm__seat {
   _Atomic(tm__job *) settling;
   _Atomic uint64_t settling_count;
   _Atomic(tm__job *) finishing;
-  _Atomic(tm__held *) held; /* a table of cap_held; nheld are in use */
+  _Atomic(tm__job *) looked; /* may be gone: not to be read by others */
+  _Atomic(tm__held *) held;  /* a table of cap_held; nheld are in use */
   _Atomic uint32_t nheld;
   uint32_t cap_held;
   _Atomic uint64_t done; /* items, ever */
@@ -87,6 +88,7 @@ typedef struct tm__hub {
   _Alignas(64) _Atomic uint64_t first; /* for workers, who move it */
   _Atomic uint64_t swept; /* for the script's process: nothing below */
   _Atomic uint64_t tail;
+  uint64_t look; /* where tm__hub_done goes on; the pool's lock */
   _Atomic(tm__job *) ring[TM__RING];
   tm__seat seats[];
 } tm__hub;
@@ -101,15 +103,17 @@ void tm__hub_free(tm__hub *hub, const tm__mem *arena);
 extern tm__pool *tm__served;
 extern tm__seat *tm__served_seat;
 
-/* A job that can be claimed from, held; NULL. */
-tm__job *tm__hub_next(tm__hub *hub);
+/* A job that can be claimed from, held; NULL. *more: others lie behind it. */
+tm__job *tm__hub_next(tm__hub *hub, bool *more);
 
 void tm__seat_hold(tm__seat *s, tm__job *job);
 void tm__seat_drop(tm__seat *s, tm__job *job);
 
 /* Notes for who settles our account, where hub is the one that we serve;
-   does nothing elsewhere, and for NULL. */
+   does nothing elsewhere, and for NULL. What the worker tallies (worker.h) is
+   noted as well, and stays when the rest was counted: settled. */
 void tm__hub_settling(tm__hub *hub, tm__job *job, uint64_t count);
+void tm__hub_settled(tm__hub *hub);
 void tm__hub_finishing(tm__hub *hub, tm__job *job);
 void tm__hub_mood(tm__hub *hub, int mood);
 
@@ -144,9 +148,6 @@ bool tm__hub_audit(tm__hub *hub);
 
 /* Wakes whoever waits for a job in the ring. The pool's lock is held. */
 void tm__hub_tell(tm__hub *hub);
-
-/* The same for those that have an inbox and are done. */
-void tm__hub_tell_inboxes(tm__hub *hub);
 
 /* Whether a seat holds a job. The pool's lock is held. */
 bool tm__hub_holds(tm__hub *hub, tm__job *job);

@@ -3,15 +3,52 @@
 #include <sched.h>
 
 #include "base/event.h"
+#include "base/platform.h"
 #include "run/process.h"
 
 /* The head of an inbox whose owner has ended: the same in every process. */
 static tm__job *shut(void) { return (tm__job *)(uintptr_t)1; }
 
-tm__inbox *tm__inbox_new(const tm__mem *mem) {
+/* ---- those with a descriptor ---- */
+
+void tm__inboxes_init(tm__inboxes *all) {
+  pthread_mutex_init(&all->lock, NULL);
+  all->first = NULL;
+}
+
+void tm__inboxes_term(tm__inboxes *all) { pthread_mutex_destroy(&all->lock); }
+
+static void link_in(tm__inbox *box) {
+  pthread_mutex_lock(&box->all->lock);
+  box->next = box->all->first;
+  box->all->first = box;
+  pthread_mutex_unlock(&box->all->lock);
+}
+
+static void link_out(tm__inbox *box) {
+  pthread_mutex_lock(&box->all->lock);
+  tm__inbox **at = &box->all->first;
+  while (*at && *at != box) at = &(*at)->next;
+  if (*at) *at = box->next;
+  pthread_mutex_unlock(&box->all->lock);
+}
+
+void tm__inboxes_tell(tm__inboxes *all) {
+  pthread_mutex_lock(&all->lock);
+  for (tm__inbox *box = all->first; box; box = box->next)
+    if (atomic_load(&box->head) || atomic_load(&box->suspects))
+      tm__inbox_tell(box);
+  pthread_mutex_unlock(&all->lock);
+}
+
+/* ---- life ---- */
+
+tm__inbox *tm__inbox_new(tm__inboxes *all, const tm__mem *mem) {
   tm__inbox *box = tm__calloc(mem, 1, sizeof *box);
   if (!box) return NULL;
   box->mem = mem;
+  box->pid = tm__pid();
+  box->all = all;
   atomic_init(&box->refs, 1);
   atomic_init(&box->event, -1);
   return box;
@@ -24,15 +61,19 @@ tm__inbox *tm__inbox_ref(tm__inbox *box) {
 
 void tm__inbox_unref(tm__inbox *box) {
   if (!box || atomic_fetch_sub(&box->refs, 1) != 1) return;
-  tm__event_close(atomic_load(&box->event));
+  if (box->pid == tm__pid()) {
+    link_out(box);
+    tm__event_close(atomic_load(&box->event));
+  }
   tm__free(box->mem, box);
 }
 
-/* Descriptors are those of the script's process: another one asks it. */
+/* ---- telling ---- */
+
 void tm__inbox_tell(tm__inbox *box) {
   int fd = atomic_load(&box->event);
   if (fd < 0) return;
-  if (tm__served)
+  if (box->pid != tm__pid())
     tm__process_ring();
   else
     tm__event_set(fd);
@@ -44,13 +85,17 @@ int tm__inbox_event(tm__inbox *box, int *fd, tm_error *e) {
   if (*fd >= 0) return TM_OK;
   int status = tm__event_open(fd, e);
   if (status) return status;
-  if (!atomic_compare_exchange_strong(&box->event, &none, *fd)) {
+  if (atomic_compare_exchange_strong(&box->event, &none, *fd)) {
+    link_in(box);
+  } else {
     tm__event_close(*fd);
     *fd = none;
   }
   if (atomic_load(&box->head)) tm__inbox_tell(box);
   return TM_OK;
 }
+
+/* ---- jobs ---- */
 
 void tm__inbox_expect(tm__inbox *box, tm__job *job) {
   job->inbox = tm__inbox_ref(box);

@@ -15,6 +15,8 @@
 #ifndef TM_RUN_INBOX_H
 #define TM_RUN_INBOX_H
 
+#include <pthread.h>
+
 #include "run/job.h"
 
 struct tm__inbox {
@@ -23,9 +25,27 @@ struct tm__inbox {
   _Atomic(tm__job *) suspects;
   _Atomic int event; /* base/event.h; -1: nobody has asked for it */
   const tm__mem *mem;
+  int32_t pid; /* of the process whose it is: what follows is its */
+  struct tm__inboxes *all;
+  struct tm__inbox *next; /* of those in `all` */
 };
 
-tm__inbox *tm__inbox_new(const tm__mem *mem);
+/* A runtime's inboxes that have a descriptor. Worker processes cannot tell on
+   it: they ring, and the monitor does it for them. */
+typedef struct tm__inboxes {
+  pthread_mutex_t lock;
+  tm__inbox *first;
+} tm__inboxes;
+
+void tm__inboxes_init(tm__inboxes *all);
+void tm__inboxes_term(tm__inboxes *all);
+
+/* Says on the descriptor of each that there are jobs to take, where so. */
+void tm__inboxes_tell(tm__inboxes *all);
+
+/* NULL without memory. `all` is of the runtime that it belongs to, and outlives
+   it. */
+tm__inbox *tm__inbox_new(tm__inboxes *all, const tm__mem *mem);
 tm__inbox *tm__inbox_ref(tm__inbox *box);
 void tm__inbox_unref(tm__inbox *box);
 

@@ -63,7 +63,7 @@ static void empty(tm__job *job) {
   for (uint64_t i = 0; i < n; i++) {
     tm__run r = tm__runs_read(atomic_load(&job->words[i]));
     if (r.state != TM__RUN_SETTLED) continue;
-    atomic_store(&job->words[i], 0);
+    tm__runs_empty(job, i);
     msg_unref(job, r.msg);
   }
   for (uint64_t i = 0; job->fed && i < n; i++) {
@@ -192,15 +192,24 @@ void tm__job_finish(tm__job *job) {
   tm__hub_finishing(job->hub, NULL);
 }
 
+/* So many items are counted. Where a dead process may not have counted some,
+   nobody may come after us, and the job may be in no ring: a look at the items
+   tells. */
+static void look_for_end(tm__job *job, uint64_t settled) {
+  uint64_t limit = atomic_load(&job->limit), slack = atomic_load(&job->slack);
+  if (settled == limit) {
+    tm__job_finish(job);
+  } else if (slack && settled + slack >= limit) {
+    if (!job->spec.window) tm__job_audit(job);
+    tm__job_tell(job);
+  }
+}
+
+/* The note of what is not counted stays until the end is seen to. */
 void tm__job_settle(tm__job *job, uint64_t count) {
   uint64_t settled = atomic_fetch_add(&job->settled, count) + count;
-  tm__hub_settling(job->hub, NULL, 0);
-  if (!atomic_load(&job->closed)) return;
-  if (settled == atomic_load(&job->limit))
-    tm__job_finish(job);
-  else if (atomic_load(&job->slack) &&
-           settled + atomic_load(&job->slack) >= atomic_load(&job->limit))
-    tm__job_tell(job); /* whoever waits is to look closely */
+  if (atomic_load(&job->closed)) look_for_end(job, settled);
+  tm__hub_settled(job->hub);
 }
 
 void tm__job_audit(tm__job *job) {

@@ -1,10 +1,12 @@
 #include "run/monitor.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "run/inbox.h"
 #include "run/pool.h"
 #include "run/process.h"
 #include "run/runtime.h"
@@ -156,7 +158,6 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
     uint64_t at = pool->kind->forks ? UINT64_MAX : refill(pool, now);
     if (at < next) next = at;
     bool doubtful = tm__pool_audit(pool);
-    tm__pool_tell_inboxes(pool);
     tm__pool_sweep(pool);
     if ((doubtful || tm__pool_lingers(pool)) && now + TICK_NS < next)
       next = now + TICK_NS;
@@ -166,10 +167,15 @@ static uint64_t watch_pool(tm__monitor *m, tm__pool *pool, uint64_t now) {
 
 /* ---- the thread ---- */
 
+static int milliseconds(uint64_t ns) {
+  uint64_t ms = ns / 1000000u + 1;
+  return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
 static void sleep_until(tm__monitor *m, uint64_t at) {
   uint64_t now = tm__now(), news;
   int ms = -1;
-  if (at != UINT64_MAX) ms = at > now ? (int)((at - now) / 1000000u + 1) : 0;
+  if (at != UINT64_MAX) ms = at > now ? milliseconds(at - now) : 0;
   pthread_mutex_unlock(&m->lock);
   poll(m->fds, (nfds_t)m->nfds, ms);
   pthread_mutex_lock(&m->lock);
@@ -194,14 +200,16 @@ static void *monitor_main(void *argument) {
       uint64_t at = watch_pool(m, p, now);
       if (at < next) next = at;
     }
+    tm__inboxes_tell(m->inboxes);
     sleep_until(m, next);
   }
   pthread_mutex_unlock(&m->lock);
   return NULL;
 }
 
-int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e) {
-  *m = (tm__monitor){.news = -1, .mem = mem};
+int tm__monitor_init(tm__monitor *m, const tm__mem *mem,
+                     struct tm__inboxes *inboxes, tm_error *e) {
+  *m = (tm__monitor){.news = -1, .mem = mem, .inboxes = inboxes};
   if (pthread_mutex_init(&m->lock, NULL))
     return tm__fail(e, TM_ESYS, "cannot make the monitor's lock");
   pthread_cond_init(&m->began, NULL);
@@ -209,7 +217,7 @@ int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e) {
 }
 
 void tm__monitor_child(tm__monitor *m) {
-  *m = (tm__monitor){.news = -1, .mem = m->mem};
+  *m = (tm__monitor){.news = -1, .mem = m->mem, .inboxes = m->inboxes};
   pthread_mutex_init(&m->lock, NULL);
   pthread_cond_init(&m->began, NULL);
 }

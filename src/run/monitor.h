@@ -30,9 +30,11 @@ typedef struct tm__monitor {
   struct pollfd *fds;       /* its own: news, and the workers' pidfds */
   int nfds, cap_fds;
   const tm__mem *mem;
+  struct tm__inboxes *inboxes; /* that it tells for worker processes */
 } tm__monitor;
 
-int tm__monitor_init(tm__monitor *m, const tm__mem *mem, tm_error *e);
+int tm__monitor_init(tm__monitor *m, const tm__mem *mem,
+                     struct tm__inboxes *inboxes, tm_error *e);
 
 /* Ends the thread. No pool is watched any more. */
 void tm__monitor_term(tm__monitor *m);

@@ -8,6 +8,8 @@
 /* The innermost piece on this thread, of whichever worker. */
 static _Thread_local tm__piece *innermost;
 
+void tm__worker_child(void) { innermost = NULL; }
+
 /* A process's pieces are seen by its own thread alone: who looks from outside
    looks at its seat. */
 void tm__piece_lock(tm__worker *w) {

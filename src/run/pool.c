@@ -310,12 +310,6 @@ void tm__pool_tell(tm__pool *pool) {
   pthread_mutex_unlock(&pool->lock);
 }
 
-void tm__pool_tell_inboxes(tm__pool *pool) {
-  pthread_mutex_lock(&pool->lock);
-  tm__hub_tell_inboxes(pool->hub);
-  pthread_mutex_unlock(&pool->lock);
-}
-
 bool tm__pool_audit(tm__pool *pool) {
   if (!atomic_exchange(&pool->doubtful, 0)) return false;
   pthread_mutex_lock(&pool->lock);
@@ -410,10 +404,12 @@ static bool look(tm__pool *pool, tm__job **out, int *status) {
 
 int tm__pool_next(tm__pool *pool, tm__job **out) {
   int status;
+  bool more = false;
   if (pool->hub) {
-    *out = tm__pool_state_of(pool) == TM__TERMINATED ? NULL
-                                                     : tm__hub_next(pool->hub);
-    if (*out && unclaimed(*out) > 1) wake_next(pool);
+    *out = tm__pool_state_of(pool) == TM__TERMINATED
+               ? NULL
+               : tm__hub_next(pool->hub, &more);
+    if (*out && (more || unclaimed(*out) > 1)) wake_next(pool);
     return !*out && tm__pool_ended(pool) ? TM_ECLOSED : TM_OK;
   }
   while (!look(pool, out, &status)) {

@@ -136,9 +136,6 @@ void tm__pool_refill(tm__pool *pool);
 bool tm__pool_wants_refill(tm__pool *pool);
 uint64_t tm__pool_refill_at(tm__pool *pool);
 
-/* In the monitor: tells event loops of jobs that worker processes ended. */
-void tm__pool_tell_inboxes(tm__pool *pool);
-
 /* Wakes whoever waits for jobs of a pool of processes, to look again. */
 void tm__pool_tell(tm__pool *pool);
 

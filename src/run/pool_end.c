@@ -189,7 +189,7 @@ static int join_worker(tm__pool *pool, int index, joiner *j) {
 /* What no worker is left to run: items given back by the last. */
 static void fail_job(tm__job *job, const char *text) {
   tm__claim claim;
-  while (tm__job_claim(job, 1, 1, 0, &claim))
+  while (tm__job_claim(job, 1, 1, TM__RUN_WORKERS, &claim))
     if (tm__job_skips(job, claim.first))
       tm__job_leave(job, &claim);
     else
@@ -204,8 +204,9 @@ void tm__pool_fail_rest(tm__pool *pool, const char *text) {
     if (job) tm__job_ref(job);
     pthread_mutex_unlock(&pool->lock);
     if (!job) return;
-    atomic_store(&job->closed, 1);
+    bool fed = !atomic_exchange(&job->closed, 1);
     fail_job(job, text);
+    if (fed) tm__job_stop(job, TM__FAIL_DIED); /* its owner is to see it */
     tm__job_settle(job, 0);
     bool queued = tm__pool_unlink(pool, job);
     if (queued) tm__job_unref(job);

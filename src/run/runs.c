@@ -196,6 +196,10 @@ void tm__runs_settle(tm__job *job, tm__claim *c, tm__msg *m, uint64_t records,
     write_tag(job, first, TM__RUN_SKIPPED, c, count);
 }
 
+void tm__runs_empty(tm__job *job, uint64_t i) {
+  atomic_store(&job->words[i], tag(TM__RUN_SKIPPED, 0, 0, 1));
+}
+
 void tm__runs_give_back(tm__job *job, const tm__claim *c) {
   uint64_t i = c->first;
   atomic_store(tm__runs_word(job, i),

@@ -80,6 +80,10 @@ void tm__runs_give_back(tm__job *job, const tm__claim *claim);
 void tm__runs_split(tm__job *job, tm__claim *claim, uint64_t at,
                     tm__claim *tail);
 
+/* The results of the run at i are gone: its word is not FREE again, for a worker
+   may be about to claim from there what it saw before. */
+void tm__runs_empty(tm__job *job, uint64_t i);
+
 /* Skips what nobody claimed; with `again`, what was given back too. Answers
    how many items that were. */
 uint64_t tm__runs_skip(tm__job *job, bool again);

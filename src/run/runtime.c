@@ -27,6 +27,7 @@ static void release(tm_runtime *rt) {
   tm__kernels_term(&rt->kernels);
   pthread_mutex_destroy(&rt->lock);
   pthread_mutex_destroy(&rt->making);
+  tm__inboxes_term(&rt->inboxes);
   tm__maps_term(&rt->maps);
   tm__free(&mem, rt->command);
   tm__free(&mem, rt->log_file);
@@ -36,6 +37,7 @@ static void release(tm_runtime *rt) {
 static void init_locks(tm_runtime *rt) {
   pthread_mutex_init(&rt->making, NULL);
   pthread_mutex_init(&rt->lock, NULL);
+  tm__inboxes_init(&rt->inboxes);
 }
 
 static tm_runtime *allocate(const tm_config *c) {
@@ -87,7 +89,7 @@ int tm_runtime_new(tm_runtime **out, const tm_config *given, tm_error *e) {
   if (status) goto no_store;
   status = TM_ENOMEM;
   if (!make_numbers(rt)) goto no_monitor;
-  status = tm__monitor_init(&rt->monitor, &rt->mem, e);
+  status = tm__monitor_init(&rt->monitor, &rt->mem, &rt->inboxes, e);
   if (status) goto no_monitor;
   if (c->flags & TM_USE_SIGNALS) status = tm__worker_install_signal(e);
   if (status) goto no_signal;
@@ -120,7 +122,7 @@ int tm__runtime_attach(tm_runtime **out, tm__arena *arena, uint64_t root,
   status = tm__store_attach(&rt->store, &rt->mem, arena, root, e);
   if (status) goto no_store;
   tm__store_child(rt->store, ledger);
-  status = tm__monitor_init(&rt->monitor, &rt->mem, e);
+  status = tm__monitor_init(&rt->monitor, &rt->mem, &rt->inboxes, e);
   if (status) goto no_monitor;
   status = tm__worker_install_signal(e);
   if (status) goto no_signal;
@@ -318,7 +320,7 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
 tm__inbox *tm__runtime_inbox(tm_runtime *rt) {
   tm__inbox *none = NULL, *box = atomic_load(&rt->inbox);
   if (box) return box;
-  box = tm__inbox_new(tm__arena_mem(rt->arena));
+  box = tm__inbox_new(&rt->inboxes, tm__arena_mem(rt->arena));
   if (!box || atomic_compare_exchange_strong(&rt->inbox, &none, box))
     return box;
   tm__inbox_unref(box);

@@ -42,6 +42,7 @@ struct tm_runtime {
   tm__maps maps; /* of files, for arrays */
   tm__monitor monitor;
   tm__kernels kernels;
+  tm__inboxes inboxes;
   _Atomic(tm__inbox *) inbox; /* of the host's own jobs; NULL: none yet */
   tm__cpus cpus;
   tm__mask mask; /* of the thread that made the runtime */

@@ -82,6 +82,9 @@ extern const tm__worker_kind tm__worker_inline;
 tm__worker *tm__worker_self(void);
 tm__worker *tm__worker_set_self(tm__worker *w);
 
+/* In a forked child: what ran on the thread that forked does not run here. */
+void tm__worker_child(void);
+
 /* The handler of the signal by which workers are interrupted (SIGURG), for
    runtimes that may use signals. Installed once in a process. */
 int tm__worker_install_signal(tm_error *e);

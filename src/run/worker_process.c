@@ -122,6 +122,7 @@ static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
   tm__process_begin(parent, main_thread);
   tm__pid_changed();
+  tm__worker_child();
   tm__served = pool;
   tm__served_seat = w->seat;
   atomic_store(&w->seat->pid, tm__pid());
@@ -231,11 +232,17 @@ static void reaped(tm__worker *w, int status) {
 
 bool tm__process_reap(tm__worker *w) {
   int status = 0;
+  siginfo_t info = {.si_pid = 0};
   if (!w->pid) return true;
-  pid_t pid = waitpid(w->pid, &status, WNOHANG);
-  if (pid == 0) return false;
-  if (pid < 0 && errno == EINTR) return false;
+  /* its number is not another's before its account is settled */
+  int failed = waitid(P_PID, (id_t)w->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+  if (failed ? errno == EINTR : !info.si_pid) return false;
+  if (!failed)
+    status = info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8
+                                        : info.si_status & 0x7f;
+  int32_t pid = w->pid;
   reaped(w, status);
+  if (!failed) waitpid(pid, NULL, WNOHANG);
   atomic_store(&w->exited, 1);
   atomic_fetch_add(&w->pool->dead, 1);
   atomic_fetch_add(&w->pool->ends, 1);
