@@ -237,6 +237,12 @@ describe("a script with busy worker processes", function()
     assert.is_nil(outcome.err:find "worker_died")
   end)
 
+  it("is told how far a loop over results was", function()
+    local outcome = ends("for _ in pool:imap(when_busy 'INT', tm.range(10)) "
+      .. "do end", 1)
+    assert.match("^tidemill: interrupted with %d items done\n", outcome.err)
+  end)
+
   it("may go on after that", function()
     local outcome = ends([[
       local ok, e = pcall(pool.map, pool, when_busy "INT", tm.range(10), 1)

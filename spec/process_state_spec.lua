@@ -55,6 +55,25 @@ forked("a forked worker", function()
     os.remove(path)
   end)
 
+  it("leaves what a call left behind that could not be sent", function()
+    local FAILED <const> = 20
+    local first <close> = pools.new("process", FORK)
+    local array = tm.array { 1, 2, 4 }
+    for i = 1, FAILED do
+      faults.kind("send", first.apply, first, square, { array, io.tmpfile() })
+      faults.kind("send", first.map, first, square, { i, array, io.tmpfile() })
+    end
+    local pool <close> = pools.new("process", FORK)
+    pool:map(pools.collect, tm.range(10), 1)
+    pools.collect()
+    local function texts(i) return ("x"):rep(i) end
+    for i, text in ipairs(pool:map(texts, tm.range(500))) do
+      assert.equal(i, #text)
+    end
+    assert.equal(7, array:sum())
+    assert.equal(7, pool:apply(function() return array:sum() end))
+  end)
+
   it("keeps what it changes to itself", function()
     pools.shared = { n = 1 }
     local pool <close> = pools.new("process",

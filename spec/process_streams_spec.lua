@@ -3,6 +3,7 @@
 
 require "tidemill" -- brings the modules that the child needs
 local child = require "spec.support.child"
+local pools = require "spec.support.pools"
 
 local LINES <const> = 200
 
@@ -80,6 +81,37 @@ describe("lines that worker processes print", function()
     ]]):format(LINES))
     check_lines(outcome.out, expected)
   end)
+end)
+
+describe("the log of running workers", function()
+  for _, method in ipairs { "fork", "spawn" } do
+    local test = method == "fork" and pools.start_method == "spawn" and pending
+      or it
+    test("follows the script's, when they were " .. method .. "ed", function()
+      local outcome = run(([[
+        local pool <close> = tm.Pool { kind = "process", workers = 1,
+                                       start_method = %q }
+        local function say(text) pool:apply(tm.log, { text }) end
+        local function content(name)
+          return (io.open(name):read "a":gsub("\n", "|"))
+        end
+        pool:apply(math.sqrt, { 4 })
+        tm.start_log_file "first"
+        say "one"
+        pool:apply(function() tm.start_log_file "second" end)
+        tm.log "two"
+        tm.set_level "error"
+        say "dropped"
+        pool:apply(function() tm.set_level "info" end)
+        tm.log "three"
+        tm.start_log_file(nil)
+        say "four"
+        print(content "first", content "second")
+      ]]):format(method))
+      assert.equal("one|\ttwo|three|\n", outcome.out)
+      assert.equal("four\n", outcome.err)
+    end)
+  end
 end)
 
 describe("what the script has not written yet", function()

@@ -53,6 +53,13 @@ local function draw(self)
   self.progress:update(done, failed)
 end
 
+--- How far it was: the items that are done, whether or not they were taken.
+local function raise_interrupted(self)
+  local done = core.progress(self.job)
+  error(core.new_error("interrupted",
+    ("interrupted with %d items done"):format(done)), 0)
+end
+
 local function ended(self)
   if self.progress then
     local done, _, failed = core.progress(self.job)
@@ -62,6 +69,7 @@ local function ended(self)
   local why = core.cancelled(self.job)
   local fault = self.fault
   self.fault = nil
+  if why == "interrupted" then raise_interrupted(self) end
   if why and not self.closed then error(core.new_error(why, why), 0) end
   if fault then error(fault.value, 0) end
 end
@@ -75,6 +83,7 @@ local function take(self)
     draw(self)
     if item then
       if ok or self.collect then return item, value end
+      if value.kind == "interrupted" then raise_interrupted(self) end
       error(value, 0)
     end
     if core.done(self.job) then return ended(self) end

@@ -77,7 +77,7 @@ static void levels(void) {
   write_text(&log, TM_LOG_DEBUG, 0, "not seen");
   tm__log_printf(&log, TM_LOG_TODO, "nor this");
   CHECK(took(""));
-  atomic_store(&log.level, TM_LOG_TODO);
+  tm__log_set_level(&log, TM_LOG_TODO);
   write_text(&log, TM_LOG_DEBUG, 0, "d");
   write_text(&log, TM_LOG_TODO, 0, "t");
   CHECK(took("[debug] d\n[TODO] t\n"));

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,9 +85,70 @@ static void write_all(int fd, const char *bytes, size_t n) {
   }
 }
 
+/* ---- where lines go ---- */
+
+/* Puts fd in the place of the present one. The lock is held. */
+static void put_fd(tm__log *log, int fd) {
+  if (log->fd != STDERR_FILENO) close(log->fd);
+  log->fd = fd;
+}
+
+static int open_file(const char *path) {
+  return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
+/* Takes the file that another process has chosen; one that cannot be opened
+   here is not. The lock is held. */
+static void follow(tm__log *log) {
+  char path[sizeof log->shared->path];
+  uint32_t turn = atomic_load(&log->shared->turn);
+  if (turn == log->turn || turn % 2) return;
+  memcpy(path, log->shared->path, sizeof path);
+  if (atomic_load(&log->shared->turn) != turn) return; /* the next line asks */
+  int fd = path[0] ? open_file(path) : STDERR_FILENO;
+  if (fd >= 0) put_fd(log, fd);
+  log->turn = turn;
+}
+
+/* How often who changes the file gives way to another who does so. */
+enum { PATIENCE = 1000 };
+
+/* Tells the other processes of a file. One that died as it did so is not
+   waited for for ever. The lock is held. */
+static void tell(tm__log *log, const char *path) {
+  tm__log_shared *s = log->shared;
+  uint32_t turn = atomic_load(&s->turn);
+  for (int i = 0; i < PATIENCE; i++) {
+    if (turn % 2 == 0 &&
+        atomic_compare_exchange_strong(&s->turn, &turn, turn + 1))
+      break;
+    sched_yield();
+    turn = atomic_load(&s->turn);
+  }
+  turn = (turn | 1) + 1;
+  snprintf(s->path, sizeof s->path, "%s", path);
+  log->turn = turn;
+  atomic_store(&s->turn, turn);
+}
+
+int tm__log_open(tm__log *log, const char *path, tm_error *e) {
+  char *full = NULL;
+  int fd = path ? open_file(path) : STDERR_FILENO;
+  if (fd < 0) return tm__fail_errno(e, "cannot open log file '%s'", path);
+  if (path) full = realpath(path, NULL);
+  pthread_mutex_lock(&log->lock);
+  put_fd(log, fd);
+  if (!path || (full && strlen(full) < sizeof log->shared->path))
+    tell(log, full ? full : "");
+  pthread_mutex_unlock(&log->lock);
+  free(full);
+  return TM_OK;
+}
+
 /* Hands whole lines, each with its newline, to the sink. */
 static void deliver(tm__log *log, int level, char *lines, size_t n) {
   pthread_mutex_lock(&log->lock);
+  follow(log);
   if (!log->fn || log->fd != STDERR_FILENO) {
     write_all(log->fd, lines, n);
   } else {
@@ -145,23 +208,6 @@ void tm__log_printf(tm__log *log, int level, const char *format, ...) {
   tm__log_write(log, level, 0, text, len);
 }
 
-/* Puts fd in the place of the present one. */
-static void change_fd(tm__log *log, int fd) {
-  pthread_mutex_lock(&log->lock);
-  int old = log->fd;
-  log->fd = fd;
-  pthread_mutex_unlock(&log->lock);
-  if (old != STDERR_FILENO) close(old);
-}
-
-int tm__log_open(tm__log *log, const char *path, tm_error *e) {
-  int fd = STDERR_FILENO;
-  if (path) fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd < 0) return tm__fail_errno(e, "cannot open log file '%s'", path);
-  change_fd(log, fd);
-  return TM_OK;
-}
-
 int tm__log_copy_fd(tm__log *log, int least) {
   pthread_mutex_lock(&log->lock);
   int copy = -1;
@@ -170,14 +216,30 @@ int tm__log_copy_fd(tm__log *log, int least) {
   return copy;
 }
 
-void tm__log_adopt_fd(tm__log *log, int fd) { change_fd(log, fd); }
+void tm__log_adopt_fd(tm__log *log, int fd) {
+  pthread_mutex_lock(&log->lock);
+  put_fd(log, fd);
+  pthread_mutex_unlock(&log->lock);
+}
 
 int tm__log_init(tm__log *log, const tm__mem *mem, tm_log_fn fn, void *user,
                  tm_error *e) {
   *log = (tm__log){.mem = mem, .fn = fn, .user = user, .fd = STDERR_FILENO};
-  atomic_init(&log->level, TM_LOG_INFO);
+  log->shared = &log->own;
+  atomic_init(&log->own.level, TM_LOG_INFO);
   errno = pthread_mutex_init(&log->lock, NULL);
   return errno ? tm__fail_errno(e, "cannot make the log's lock") : TM_OK;
+}
+
+void tm__log_share(tm__log *log, tm__log_shared *shared) {
+  atomic_store(&shared->level, tm__log_level(log));
+  atomic_store(&shared->turn, log->turn);
+  memcpy(shared->path, log->shared->path, sizeof shared->path);
+  log->shared = shared;
+}
+
+void tm__log_join(tm__log *log, tm__log_shared *shared) {
+  log->shared = shared;
 }
 
 void tm__log_before_fork(tm__log *log) { pthread_mutex_lock(&log->lock); }
@@ -185,6 +247,6 @@ void tm__log_before_fork(tm__log *log) { pthread_mutex_lock(&log->lock); }
 void tm__log_after_fork(tm__log *log) { pthread_mutex_unlock(&log->lock); }
 
 void tm__log_term(tm__log *log) {
-  change_fd(log, STDERR_FILENO);
+  put_fd(log, STDERR_FILENO);
   pthread_mutex_destroy(&log->lock);
 }

@@ -20,18 +20,37 @@
 
 #include "base/memory.h"
 
+/*
+ * What all processes of a runtime have in common: the level, and the file.
+ * Who changes the file raises `turn` twice; the others see before their next
+ * line that it is not the one they know, and open the file themselves.
+ */
+typedef struct tm__log_shared {
+  _Atomic int level;     /* lines above it are dropped; TM_LOG_INFO at first */
+  _Atomic uint32_t turn; /* odd while the path changes */
+  char path[4096];       /* absolute; empty: where lines went at first */
+} tm__log_shared;
+
 typedef struct tm__log {
   const tm__mem *mem;
-  pthread_mutex_t lock; /* guards fn, user, fd and each write */
-  _Atomic int level;    /* lines above it are dropped; TM_LOG_INFO at first */
-  tm_log_fn fn;         /* the host's; NULL: fd */
+  pthread_mutex_t lock; /* guards fn, user, fd, turn and each write */
+  tm__log_shared *shared;
+  tm__log_shared own; /* until there is memory that processes share */
+  tm_log_fn fn;       /* the host's; NULL: fd */
   void *user;
-  int fd; /* 2, or a log file */
+  int fd;        /* 2, or a log file */
+  uint32_t turn; /* of the file that fd is */
 } tm__log;
 
 int tm__log_init(tm__log *log, const tm__mem *mem, tm_log_fn fn, void *user,
                  tm_error *e);
 void tm__log_term(tm__log *log);
+
+/* From now on the level and the file are what `shared` says, which other
+   processes see. share: as they are now, before any other process is there;
+   join: as others have them. */
+void tm__log_share(tm__log *log, tm__log_shared *shared);
+void tm__log_join(tm__log *log, tm__log_shared *shared);
 
 /* Around a fork, so that no other thread has the lock or is half way through
    a line; the second one in both processes. The child writes to the same
@@ -43,7 +62,15 @@ void tm__log_after_fork(tm__log *log);
    would have to compose one. */
 static inline bool tm__log_on(const tm__log *log, int level) {
   return level <=
-         atomic_load_explicit(&((tm__log *)log)->level, memory_order_relaxed);
+         atomic_load_explicit(&log->shared->level, memory_order_relaxed);
+}
+
+/* Of all processes. */
+static inline int tm__log_level(const tm__log *log) {
+  return atomic_load(&log->shared->level);
+}
+static inline void tm__log_set_level(tm__log *log, int level) {
+  atomic_store(&log->shared->level, level);
 }
 
 /* Writes text (n bytes, any number of lines, the last newline may be
@@ -56,9 +83,9 @@ void tm__log_write(tm__log *log, int level, int indent, const char *text,
 void tm__log_printf(tm__log *log, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* From now on lines go to the end of this file (made when absent) instead
-   of stderr or the host's function; NULL: back to those. On failure nothing
-   changes. */
+/* From now on lines, of all processes, go to the end of this file (made when
+   absent) instead of stderr or the host's function; NULL: back to those. On
+   failure nothing changes. */
 int tm__log_open(tm__log *log, const char *path, tm_error *e);
 
 /* For a process that is started on its own. A copy of the log file's

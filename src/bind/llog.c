@@ -23,9 +23,8 @@ static int log_write(lua_State *L) {
 /* log_level(level) -> the level before: lines above it are not written */
 static int log_level(lua_State *L) {
   tm__state *s = tm__state_get(L);
-  int before = atomic_load(&s->rt->log.level);
-  if (!lua_isnoneornil(L, 1))
-    atomic_store(&s->rt->log.level, check_level(L, 1));
+  int before = tm__log_level(&s->rt->log);
+  if (!lua_isnoneornil(L, 1)) tm__log_set_level(&s->rt->log, check_level(L, 1));
   lua_pushstring(L, tm__log_level_name(before));
   return 1;
 }

@@ -76,19 +76,20 @@ static bool read_range(lua_State *L, tm__items *items) {
    job at the end. */
 typedef struct offsets {
   const tm__mem *mem;
+  int32_t pid; /* of the process whose list it is: a fork inherits none */
   uint64_t *list;
 } offsets;
 
 static int offsets_gc(lua_State *L) {
   offsets *o = lua_touserdata(L, 1);
-  tm__free(o->mem, o->list);
+  if (o->pid == tm__pid()) tm__free(o->mem, o->list);
   o->list = NULL;
   return 0;
 }
 
 static offsets *push_offsets(lua_State *L, const tm__mem *mem, uint64_t n) {
   offsets *o = lua_newuserdatauv(L, sizeof *o, 0);
-  *o = (offsets){.mem = mem};
+  *o = (offsets){.mem = mem, .pid = tm__pid()};
   if (luaL_newmetatable(L, "tidemill.offsets")) {
     lua_pushcfunction(L, offsets_gc);
     lua_setfield(L, -2, "__gc");

@@ -298,8 +298,10 @@ static char spare_keys[2], meta_key;
 
 void tm__packer_free(tm__packer *p) {
   if (!p || !p->state) return;
-  tm__buf_term(&p->buf);
-  tm__keys_term(&p->keys, p->store);
+  if (p->pid == tm__pid()) {
+    tm__buf_term(&p->buf);
+    tm__keys_term(&p->keys, p->store);
+  }
   tm__memo_term(&p->memo);
   tm__free(p->mem, p->sections);
   p->state = NULL;
@@ -366,6 +368,7 @@ tm__packer *tm__packer_push_in(lua_State *L, tm__packer *code,
   p = take_spare(L);
   if (!p) p = packer_new(L, s);
   p->L = L;
+  p->pid = tm__pid();
   p->self = lua_gettop(L);
   p->code = code ? code : p;
   lua_pushglobaltable(L);

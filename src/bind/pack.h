@@ -46,6 +46,7 @@ struct tm__packer {
   tm__state *state; /* NULL once it is freed */
   tm__store *store;
   const tm__mem *mem; /* of all but the message */
+  int32_t pid; /* of the process whose buf and keys are: a fork inherits none */
   tm__buf buf;
   tm__keys keys;
   tm__memo memo;

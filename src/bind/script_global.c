@@ -92,19 +92,21 @@ enum { MOST_RESULTS = 16 };
 
 /* The arguments of a call while it lasts; collected when it was cut short. */
 typedef struct frame {
+  int32_t pid; /* of the process whose they are: a fork inherits none */
   int count;
   tm_value args[];
 } frame;
 
 static int frame_gc(lua_State *L) {
   frame *f = lua_touserdata(L, 1);
-  tm__values_release(f->args, f->count);
+  if (f->pid == tm__pid()) tm__values_release(f->args, f->count);
   f->count = 0;
   return 0;
 }
 
 static frame *push_frame(lua_State *L, int n) {
   frame *f = lua_newuserdatauv(L, sizeof *f + (size_t)n * sizeof *f->args, 0);
+  f->pid = tm__pid();
   f->count = 0;
   if (luaL_newmetatable(L, "tidemill.frame")) {
     lua_pushcfunction(L, frame_gc);

@@ -89,8 +89,8 @@ tm__state *tm__state_open(lua_State *L, tm_runtime *rt, tm__worker *w) {
 }
 
 tm__inbox *tm__state_inbox_of(tm__state *s) {
-  if (!s->inbox) s->inbox = 
-        tm__inbox_new(&s->rt->inboxes, tm__arena_mem(s->rt->arena));
+  if (!s->inbox)
+    s->inbox = tm__inbox_new(&s->rt->inboxes, tm__arena_mem(s->rt->arena));
   return s->inbox;
 }
 

@@ -73,13 +73,13 @@ static int set_pin(tm_runtime *rt, tm_value v, int word, tm_error *e) {
 }
 
 static tm_value get_log_level(tm_runtime *rt) {
-  return tm_string(tm__log_level_name(atomic_load(&rt->log.level)));
+  return tm_string(tm__log_level_name(tm__log_level(&rt->log)));
 }
 
 static int set_log_level(tm_runtime *rt, tm_value v, int word, tm_error *e) {
   (void)v;
   (void)e;
-  atomic_store(&rt->log.level, word + 1);
+  tm__log_set_level(&rt->log, word + 1);
   return TM_OK;
 }
 

@@ -69,7 +69,13 @@ static tm_runtime *allocate(const tm_config *c) {
 
 static bool make_numbers(tm_runtime *rt) {
   rt->numbers = tm__calloc(tm__arena_mem(rt->arena), 1, sizeof *rt->numbers);
+  if (rt->numbers) tm__log_share(&rt->log, &rt->numbers->log);
   return rt->numbers != NULL;
+}
+
+static void free_arena(tm_runtime *rt) {
+  tm__log_share(&rt->log, &rt->log.own); /* lines may still come */
+  tm__arena_free(rt->arena);
 }
 
 int tm_runtime_new(tm_runtime **out, const tm_config *given, tm_error *e) {
@@ -100,7 +106,7 @@ no_signal:
 no_monitor:
   tm__store_free(rt->store);
 no_store:
-  tm__arena_free(rt->arena);
+  free_arena(rt);
 no_arena:
   tm__log_term(&rt->log);
 no_log:
@@ -260,7 +266,7 @@ void tm__runtime_unref(tm_runtime *rt) {
   tm__msg_unref(rt->settings, &rt->mem, rt->store);
   tm__inbox_unref(atomic_load(&rt->inbox));
   tm__store_free(rt->store);
-  tm__arena_free(rt->arena);
+  free_arena(rt);
   tm__log_term(&rt->log);
   release(rt);
 }
@@ -307,7 +313,7 @@ int tm__runtime_arena(tm_runtime *rt, size_t size, tm_error *e) {
   tm__numbers before = {.uid = atomic_load(&rt->numbers->uid),
                         .job = atomic_load(&rt->numbers->job)};
   tm__store_free(rt->store);
-  tm__arena_free(rt->arena);
+  free_arena(rt);
   rt->store = store;
   rt->arena = arena;
   if (!make_numbers(rt))

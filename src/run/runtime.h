@@ -19,10 +19,12 @@
 /* The kinds of shared pool; also indices into tm_runtime.shared. */
 enum tm__shared { TM__SHARED_THREAD, TM__SHARED_PROCESS, TM__SHARED_COUNT };
 
-/* Numbers that every process of the runtime draws from; in the arena. */
+/* What every process of the runtime draws numbers from, and what they have of
+   its log; in the arena. */
 typedef struct tm__numbers {
   _Atomic uint64_t uid; /* of states, never 0 */
   _Atomic uint64_t job;
+  tm__log_shared log;
 } tm__numbers;
 
 /* A pool of the host's own: it ends with the runtime, if not before. */

@@ -25,7 +25,7 @@ enum { TM__ARENA_FD = 3, TM__BELL_FD = 4, TM__LOG_FD = 5, TM__FREE_FD = 6 };
 /*
  * What the workers of a pool are told; in the arena, where all that it points
  * to is, too. It is written before the first of them is started and not
- * changed, but for log_level; they only read it.
+ * changed; they only read it.
  */
 typedef struct tm__birth {
   tm__hub *hub;
@@ -39,7 +39,6 @@ typedef struct tm__birth {
   unsigned flags; /* of the runtime, with what follows */
   int threads, processes, start_method, pin;
   tm__mask mask;
-  _Atomic int log_level;
 } tm__birth;
 
 /* What a pool needs to start workers, in the script's process: they may be

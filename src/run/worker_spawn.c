@@ -228,8 +228,6 @@ static int start(tm__worker *w, tm_error *e) {
     return tm__fail(e, TM_ENOMEM, "not enough memory for worker processes");
   int status = tm__process_prepare(w, e);
   if (status) return status;
-  atomic_store(&pool->spawner->birth->log_level,
-               atomic_load(&pool->rt->log.level));
   int error = launch_init(&l, pool->rt);
   if (!error) error = execute(w, &l, &pid);
   launch_term(&l);

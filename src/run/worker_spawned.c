@@ -48,7 +48,7 @@ static void configure(tm_runtime *rt, const tm__birth *b, const orders *o) {
   atomic_store(&rt->processes, b->processes);
   atomic_store(&rt->start_method, b->start_method);
   atomic_store(&rt->pin, b->pin);
-  atomic_store(&rt->log.level, atomic_load(&b->log_level));
+  tm__log_join(&rt->log, &b->numbers->log);
   if (o->log) tm__log_adopt_fd(&rt->log, TM__LOG_FD);
 }
 
