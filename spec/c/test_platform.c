@@ -167,6 +167,9 @@ static void masks(void) {
   CHECK(one.bits[0] == 0x4);
   tm__mask_nth(&one, &none, 1);
   CHECK(!memcmp(&one, &none, sizeof one));
+  CHECK(tm__mask_index(&all, 1) == 0 && tm__mask_index(&all, 4) == 2);
+  CHECK(tm__mask_index(&all, 3) == 2 && tm__mask_index(&all, 100000) == 3);
+  CHECK(tm__mask_index(&all, -1) == 0 && tm__mask_index(&none, 7) == 0);
   tm__mask_set(&none);
   CHECK(check_child(keep_one_cpu, NULL));
 }

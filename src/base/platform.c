@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -358,6 +359,13 @@ void tm__mask_nth(tm__mask *out, const tm__mask *all, int index) {
   memcpy(out, &to, sizeof to);
 }
 
+int tm__mask_index(const tm__mask *all, int cpu) {
+  int index = 0;
+  for (size_t i = 0; cpu > 0 && i < (size_t)cpu && i < 8 * sizeof *all; i++)
+    index += CPU_ISSET(i, (const cpu_set_t *)all) != 0;
+  return index;
+}
+
 /* A hint: a place that programs and libraries of 64-bit systems leave free, so
    that a process that is started later can map the region at the same
    address. For children made by fork any address will do. */
@@ -435,19 +443,18 @@ int tm__shared_release(void *base, int fd, size_t offset, size_t size) {
   return TM_ESYS;
 }
 
-static void name_thread(pthread_t thread, const char *name) {
-  char cut[16];
-  snprintf(cut, sizeof cut, "%s", name);
-  pthread_setname_np(thread, cut);
-}
+void tm__thread_name(const char *name) { prctl(PR_SET_NAME, name); }
 
-void tm__thread_name(const char *name) { name_thread(pthread_self(), name); }
-
+/* A thread has its maker's name at first. To name another costs as much as to
+   start it: it goes by way of a file. */
 int tm__thread_start(pthread_t *out, const char *name, void *(*main)(void *),
                      void *argument) {
+  char own[16];
+  bool named = prctl(PR_GET_NAME, own) == 0;
+  tm__thread_name(name);
   /* the thread itself may look at *out: it is there before it runs */
   int error = pthread_create(out, NULL, main, argument);
-  if (!error) name_thread(*out, name);
+  if (named) tm__thread_name(own);
   return error;
 }
 

@@ -106,6 +106,9 @@ void tm__mask_set(const tm__mask *mask);
 /* A mask of one CPU: the index-th (from 0, modulo their number) of all. */
 void tm__mask_nth(tm__mask *out, const tm__mask *all, int index);
 
+/* The index of a CPU among all; of one that is not in it, of the next. */
+int tm__mask_index(const tm__mask *all, int cpu);
+
 /* Reserves size bytes of zeroed memory that children made by fork share:
    a memfd, mapped without reserving swap. *fd stays open until unmap (which
    takes -1 for none). */

@@ -228,9 +228,10 @@ void tm__pack_put_name(tm__packer *p) {
 }
 
 bool tm__pack_name(tm__packer *p, int index) {
-  if (!p->names_fresh) {
+  tm__packer *first = p->code ? p->code : p; /* one look for a whole job */
+  if (!first->names_fresh) {
     tm__names_refresh(p->L);
-    p->names_fresh = true;
+    first->names_fresh = true;
   }
   if (!tm__name_find(p->state, p->L, index)) return false;
   tm__pack_put_name(p);

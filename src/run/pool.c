@@ -102,7 +102,9 @@ static tm__pool *allocate(tm_runtime *rt, const tm__pool_options *o) {
   pool->max_items = o->max_items;
   pool->max_memory = o->max_memory;
   pool->pinned = wants_pin(rt, o);
+  if (pool->pinned) pool->pin_first = tm__mask_index(&rt->mask, tm__cpu()) + 1;
   pool->nworkers = o->workers;
+  atomic_init(&pool->caller, -1);
   atomic_init(&pool->refs, 1);
   pthread_mutex_init(&pool->roster, NULL);
   pthread_mutex_init(&pool->lock, NULL);
@@ -210,14 +212,35 @@ static bool any_sleeps(tm__pool *pool) {
                    : atomic_load(&pool->bell->sleepers) > 0;
 }
 
+uint32_t tm__pool_welcome(tm__pool *pool, int cpu) {
+  uint32_t bits = UINT32_MAX;
+  if (!pool->pinned || pool->nworkers > 32) return bits;
+  if (pthread_mutex_trylock(&pool->roster)) return bits;
+  for (int i = 0; i < pool->nworkers; i++) {
+    tm__worker *w = pool->workers[i];
+    if (w && atomic_load(&w->cpu) == cpu) bits &= ~tm__region_bit(w);
+  }
+  pthread_mutex_unlock(&pool->roster);
+  return bits;
+}
+
+/* Of pinned workers first those that are not on our CPU. */
+static void wake_sleepers(tm__pool *pool, int count) {
+  _Atomic uint32_t *epoch = &pool->bell->epoch;
+  if (pool->pinned && count < pool->nworkers) {
+    uint32_t bits = tm__pool_welcome(pool, tm__cpu());
+    if (bits) count -= tm__futex_wake_some(epoch, count, bits);
+  }
+  if (count > 0) tm__futex_wake(epoch, count, pool->hub != NULL);
+}
+
 /* Wakes sleepers for `count` items; those that spin come by themselves. */
 static void wake(tm__pool *pool, uint64_t count) {
   atomic_fetch_add(&pool->bell->epoch, 1);
   uint32_t spinners = count_spinners(pool);
   if (count <= spinners || !any_sleeps(pool)) return;
   count -= spinners;
-  int most = count < INT32_MAX ? (int)count : INT32_MAX;
-  tm__futex_wake(&pool->bell->epoch, most, pool->hub != NULL);
+  wake_sleepers(pool, count < INT32_MAX ? (int)count : INT32_MAX);
 }
 
 void tm__pool_wake_all(tm__pool *pool) { wake(pool, UINT64_MAX); }
@@ -363,6 +386,8 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
                                                               : "");
   }
   tm__worker_adopt(job);
+  if (pool->pinned) /* relaxed: a hint */
+    atomic_store_explicit(&pool->caller, tm__cpu(), memory_order_relaxed);
   if (!pool->kind->runs_in_caller) wake(pool, unclaimed(job));
   return TM_OK;
 }

@@ -58,6 +58,9 @@ struct tm__pool {
   uint64_t max_items;
   size_t max_memory;
   bool pinned;
+  int pin_first; /* index of the CPU of worker 0: the next after its maker's,
+                    so that it begins at once */
+  _Atomic int caller; /* the CPU that jobs came from last; of pinned pools */
   int nworkers;
 
   /* Guards workers[]: an abandoned one is replaced, or its place is left
@@ -103,6 +106,10 @@ tm__pool *tm__pool_ref(tm__pool *pool);
 
 /* The last reference frees it: it must have been joined. */
 void tm__pool_unref(tm__pool *pool);
+
+/* The sleepers, as tm__futex_wake_some has them, that are not pinned to a CPU:
+   there they would only take the time of who runs on it, and calls them. */
+uint32_t tm__pool_welcome(tm__pool *pool, int cpu);
 
 /* Takes a job. TM_ECLOSED when the pool takes no more; a worker of the pool
    itself may submit until it is terminated. */

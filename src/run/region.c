@@ -118,19 +118,6 @@ static void measure(caller *me, int64_t units) {
   me->done += units;
 }
 
-/* A worker that is pinned to the caller's CPU would only take its time. */
-static uint32_t welcome(tm__pool *pool, int cpu) {
-  uint32_t bits = UINT32_MAX;
-  if (!pool->pinned || pool->nworkers > 32) return bits;
-  if (pthread_mutex_trylock(&pool->roster)) return bits;
-  for (int i = 0; i < pool->nworkers; i++) {
-    tm__worker *w = pool->workers[i];
-    if (w && atomic_load(&w->cpu) == cpu) bits &= ~tm__region_bit(w);
-  }
-  pthread_mutex_unlock(&pool->roster);
-  return bits;
-}
-
 /* Wakes as many sleepers as have something to do for WAKE_NS each. */
 static void wake_for(caller *me, int64_t left) {
   tm__pool *pool = me->region->pool;
@@ -144,7 +131,7 @@ static void wake_for(caller *me, int64_t left) {
   me->woken += (uint32_t)count;
   atomic_fetch_add(&pool->bell->epoch, 1);
   tm__futex_wake_some(&pool->bell->epoch, count,
-                      welcome(pool, atomic_load(&me->region->cpu)));
+                      tm__pool_welcome(pool, atomic_load(&me->region->cpu)));
 }
 
 static void publish(caller *me, int64_t next) {

@@ -44,9 +44,20 @@ static bool attend_spinning(tm__worker *w) {
   return attended;
 }
 
+/* Whoever submits runs on the CPU that we are pinned to, and another worker
+   could come in our place. */
+static bool in_the_way(tm__worker *w) {
+  tm__pool *pool = w->pool;
+  /* relaxed: hints */
+  int cpu = atomic_load_explicit(&w->cpu, memory_order_relaxed);
+  if (cpu < 0) return false;
+  return cpu == atomic_load_explicit(&pool->caller, memory_order_relaxed) &&
+         atomic_load_explicit(&pool->bell->sleepers, memory_order_relaxed);
+}
+
 static bool spin(tm__worker *w, uint32_t seen) {
   tm__pool *pool = w->pool;
-  if (!tm__pool_may_spin(pool)) return false;
+  if (!tm__pool_may_spin(pool) || in_the_way(w)) return false;
   set_spinning(w, true);
   uint64_t until = tm__now() + TM__SPIN_NS;
   bool news = false;

@@ -91,7 +91,8 @@ static void *main_of_thread(void *argument) {
   tm__mask mask;
   self = w;
   if (w->pool->pinned) {
-    tm__mask_nth(&mask, &w->pool->rt->mask, w->index);
+    int index = w->pool->pin_first + w->index;
+    tm__mask_nth(&mask, &w->pool->rt->mask, index);
     pin(w, &mask);
   }
   set_alive(w, true);
