@@ -58,17 +58,27 @@ static void scale_c128(double *a, uint64_t n, const tm__element *x) {
 
 /*
  * Leaves of the pairwise sum: EXPR of n indices i, in eight sums, so that
- * they can be formed side by side.
+ * they can be formed side by side. They have names, for registers: an array
+ * that is summed into stays in memory, and sums wait for it.
  */
 #define LEAF(name, T, EXPR)                                                    \
   static double name(const void *a_, const void *b_, uint64_t from,            \
                      uint64_t to) {                                            \
     const T *a = a_, *b = b_;                                                  \
-    double s[8] = {0};                                                         \
+    double s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;     \
     uint64_t i = from;                                                         \
     (void)b;                                                                   \
-    for (; i + 8 <= to; i += 8)                                                \
-      for (uint64_t k = 0; k < 8; k++) s[k] += EXPR(i + k);                    \
+    for (; i + 8 <= to; i += 8) {                                              \
+      s0 += EXPR(i);                                                           \
+      s1 += EXPR(i + 1);                                                       \
+      s2 += EXPR(i + 2);                                                       \
+      s3 += EXPR(i + 3);                                                       \
+      s4 += EXPR(i + 4);                                                       \
+      s5 += EXPR(i + 5);                                                       \
+      s6 += EXPR(i + 6);                                                       \
+      s7 += EXPR(i + 7);                                                       \
+    }                                                                          \
+    double s[8] = {s0, s1, s2, s3, s4, s5, s6, s7};                            \
     for (; i < to; i++) s[i % 8] += EXPR(i);                                   \
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));  \
   }
