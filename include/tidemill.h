@@ -575,8 +575,10 @@ static inline int tm_kernel_register(tm_runtime *rt, const tm_kernel *k,
 }
 
 /* Loads a shared library of kernels and registers them all, by their names.
-   TM_ESYS when it does not load, TM_EINVAL when it is not one of kernels or a
-   name is taken (those before it are then registered). */
+   Worker processes find them by the path, those that were there before too:
+   one that begins with a slash means the same in every folder. TM_ESYS when
+   it does not load, TM_EINVAL when it is not one of kernels or a name is
+   taken (as after the same call before); none is then registered. */
 TM_API int tm_kernel_load(tm_runtime *rt, const char *path, tm_error *e);
 
 /* ---- arrays ----------------------------------------------------------- */
@@ -642,9 +644,9 @@ enum tm_pool_kind {
   TM_POOL_THREAD,  /* threads of this process */
   TM_POOL_PROCESS, /* processes, as tm_config.start_method starts them: for
                       registered kernels, on arrays of tm_array_new. One that
-                      dies fails its items (TM_EDIED) and is replaced. Forked
-                      ones have the kernels that were registered before the
-                      pool; spawned ones those of libraries (tm_kernel_load) */
+                      dies fails its items (TM_EDIED) and is replaced. All
+                      have the kernels of libraries (tm_kernel_load); forked
+                      ones also those that were registered before the pool */
   TM_POOL_FAKE     /* none: whoever asks does the work, in order */
 };
 
