@@ -54,6 +54,11 @@
  *   - Times are seconds. TM_FOREVER, or any negative number, is no limit.
  *   - Items and indices count from 0 here, from 1 in Lua.
  *   - A child made by fork must not use the objects of its parent.
+ *   - dlclose leaves the shared library where it is: a thread that was left
+ *     behind in C code may still return into it. A plugin that has the static
+ *     library in it is linked with -Wl,-z,nodelete, or closed only when it
+ *     has freed all that it made, none of it on a worker's thread, and nothing
+ *     was left behind.
  *
  * The header is C99, C11, C17 and C++11, and needs no other library.
  */
