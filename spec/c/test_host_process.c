@@ -104,6 +104,15 @@ static void test_death(tm_pool *pool) {
   WELL(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err));
 }
 
+/* Then the system tells nobody how a child ended. */
+static void test_ignored_children(tm_pool *pool) {
+  tm_value at = tm_integer(3);
+  signal(SIGCHLD, SIG_IGN);
+  FAILS(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err), TM_EDIED,
+        "how is not known");
+  signal(SIGCHLD, SIG_DFL);
+}
+
 static void forget(void *user, void *data) {
   (void)data;
   *(bool *)user = true;
@@ -134,7 +143,7 @@ static void test_spawned(void) {
           TM_EKERNEL, "host");
     end_pool(pool);
   } else { /* the command is not beside the test */
-    CHECK(strstr(err.text, "tidemill"));
+    CHECK(strstr(err.text, "tidemill") && strstr(err.text, "tm_config.comm"));
   }
   tm_runtime_free(rt);
 }
@@ -199,6 +208,7 @@ static void test_forked(void) {
   test_async_by_descriptor(rt, pool);
   test_failures(pool);
   test_death(pool);
+  test_ignored_children(pool);
   test_own_memory(rt, pool);
   end_pool(pool);
   tm_runtime_free(rt);
