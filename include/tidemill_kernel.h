@@ -130,7 +130,8 @@ struct tm_call {
   size_t scratch_size;
 
   /*
-   * Fails the job. `item` is the item that could not be done; the message is
+   * Fails the job. `item` is the item that could not be done, of those of this
+   * call (another is taken for the nearest of them); the message is
    * as printf makes it, and ends up in the script's error. Answers non-zero,
    * so that a kernel says
    *     return c->fail(c, i, "pivot %g is too small", pivot);
