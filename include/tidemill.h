@@ -116,7 +116,7 @@ enum tm_status {
   TM_ELUA = -8,       /* a Lua error; the text is its message */
   TM_EKERNEL = -9,    /* a kernel failed an item; the text is its message */
   TM_EBUSY = -10,     /* not now: the object is in use, the job runs */
-  TM_ETHREAD = -11,   /* not from this thread: it is one of the workers */
+  TM_ETHREAD = -11,   /* not from here: this is an item of a worker's */
   TM_EDIED = -12      /* a worker process died; the text says how */
 };
 
@@ -263,7 +263,8 @@ TM_API int tm_runtime_new(tm_runtime **out, const tm_config *c, tm_error *e);
  * jobs), its callbacks called (tm_poll), and all of it freed. Safe at any
  * time, also while other threads use the runtime, and more than once. A script
  * that another thread runs is not stopped, but what it waits for is.
- * TM_ETHREAD on a worker's thread (in a kernel): nothing was done.
+ * TM_ETHREAD in a kernel or an item of the runtime's, on a worker's thread or on
+ * that of who waits for it: nothing was done.
  */
 TM_API int tm_runtime_close(tm_runtime *rt, tm_error *e);
 
@@ -692,8 +693,8 @@ TM_API int tm_pool_terminate(tm_pool *p, tm_error *e);
 
 /*
  * Waits for the workers of a closed or terminated pool to end, for so many
- * seconds. TM_ETIMEOUT; TM_EINVAL when the pool is open; TM_ETHREAD on one of
- * its own workers. A worker that does not return from a kernel within a second
+ * seconds. TM_ETIMEOUT; TM_EINVAL when the pool is open; TM_ETHREAD in one of
+ * its own items, whichever thread runs it. A worker that does not return from a kernel within a second
  * of terminate is left behind.
  */
 TM_API int tm_pool_join(tm_pool *p, double timeout, tm_error *e);
@@ -827,9 +828,10 @@ TM_API void tm_job_free(tm_job *job);
  * ... It is made by the first call, and is the runtime's: do not read, write or
  * close it. From then on every job is reported, also one without a callback;
  * whoever asks for it calls tm_poll when it is readable, and finds the jobs done
- * when that returns. A negative TM_E...
- * code on failure. (The jobs of scripts have one each: tm_script_fd, and
- * tm.fileno() in Lua.)
+ * when that returns. Once made it is answered, and told, until the runtime is
+ * freed, also after it was closed. A negative TM_E... code on failure:
+ * TM_ECLOSED when it was not made before, TM_ENOMEM, TM_ESYS. (The jobs of
+ * scripts have one each: tm_script_fd, and tm.fileno() in Lua.)
  */
 TM_API int tm_fd(tm_runtime *rt);
 
