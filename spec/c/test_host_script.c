@@ -75,9 +75,11 @@ static void test_errors(void) {
   FAILS(RUN(s, "return ("), TM_ELUA, "host:1: unexpected symbol");
   FAILS(RUN(s, "error()"), TM_ELUA, "nil");
   FAILS(RUN(s, "error({})"), TM_ELUA, "table value");
-  FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ELUA,
+  FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ESYS,
         "no such file.lua");
-  CHECK(tm_script_results(s) == 0);
+  CHECK(strcmp(tm_script_error(s, NULL), err.text) == 0);
+  CHECK(!strstr(err.text, "traceback") && tm_script_results(s) == 0);
+  FAILS(tm_script_run_file(s, "/", NULL, 0, &err), TM_ESYS, "cannot read /");
   WELL(RUN(s, "return 1"));
   CHECK(tm_script_error(s, &n)[0] == '\0' && n == 0);
   tm_script_free(s);
@@ -268,8 +270,11 @@ static void test_wrap_outlives(void) {
   tm_runtime *other = new_runtime(NULL);
   WELL(tm_array_wrap(&a, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
   tm_script *s = new_script(0);
-  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_ELUA,
+  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_EINVAL,
         "another runtime");
+  tm_value args[] = {tm_nil(), tm_array_value(a)};
+  FAILS(tm_script_run_string(s, "", NULL, args, 2, &err), TM_EINVAL,
+        "argument 2: the array is of another runtime");
   tm_script_free(s);
   tm_runtime_free(other);
   CHECK(o.released == 0 && tm_array_data(a) == mine);
@@ -316,7 +321,8 @@ static void test_store(void) {
   FAILS(tm_store_remove(rt, key, &err), TM_ENOKEY, "was removed");
   FAILS(tm_store_get(rt, key, bytes, 1, &n, &err), TM_ENOKEY, "was removed");
   FAILS(tm_store_update(rt, 12345, "", 0, &err), TM_ENOKEY, "never was");
-  FAILS(tm_script_set(s, "k", arg, &err), TM_ELUA, "key was removed");
+  FAILS(tm_script_set(s, "k", arg, &err), TM_ENOKEY, "key was removed");
+  FAILS(tm_script_call(s, "print", &arg, 1, &err), TM_ENOKEY, "argument 1");
   tm_script_free(s);
 }
 
@@ -419,12 +425,80 @@ static void test_stop(void) {
   stop("begun() while true do end", "stopped");
   stop("begun() while true do pcall(error) end", "stopped");
   stop("begun() coroutine.wrap(function() while true do end end)()", "stopped");
+  stop("begun() while true do pcall(function() while true do end end) end",
+       "stopped");
+  stop("coroutine.wrap(function() begun()\n"
+       "while true do pcall(function() while true do end end) end end)()",
+       "stopped");
+  stop("begun() while true do pcall(coroutine.wrap(function()\n"
+       "pcall(function() while true do end end) end)) end",
+       "stopped");
+  stop("begun() pcall(function() while true do end end)", "stopped");
+  stop("local tm = require 'tidemill' begun() while true do\n"
+       "pcall(tm.thread_pool().map, tm.thread_pool(), math.abs, {1, 2}) end",
+       "stopped");
   stop("local tm = require 'tidemill' begun()\n"
        "tm.Pool{kind='thread', workers=1}:map(function() "
        "for i = 1, 1e6 do end end, tm.range(1, 100000))",
        "interrupted");
   tm_script *s = new_script(0);
   CHECK(tm_script_stop(s) == TM_EINVAL && tm_script_stop(NULL) == TM_EINVAL);
+  tm_script_free(s);
+}
+
+static void test_stop_before_and_after(void) {
+  tm_value v;
+  tm_script *s = new_script(TM_SCRIPT_STOPPABLE);
+  CHECK(tm_script_stop(s) == TM_OK);
+  WELL(tm_script_get(s, "x", &v, &err)); /* no run */
+  FAILS(RUN(s, "ran = true return 1"), TM_ELUA, "stopped");
+  CHECK(tm_script_results(s) == 0);
+  WELL(tm_script_get(s, "ran", &v, &err));
+  CHECK(v.type == TM_NIL);
+  WELL(RUN(s, "function last() return 1 end"));
+  CHECK(tm_script_stop(s) == TM_OK);
+  FAILS(tm_script_call(s, "tostring", &v, 1, &err), TM_ELUA, "stopped");
+  CHECK(strcmp(tm_script_error(s, NULL), "stopped") == 0);
+  WELL(tm_script_call(s, "last", NULL, 0, &err));
+  CHECK(tm_script_results(s) == 1);
+  tm_script_free(s);
+}
+
+/* What is to be closed has a moment for that. */
+static void test_stop_and_close(void) {
+  tm_value v;
+  tm_script *s = new_script(TM_SCRIPT_STOPPABLE);
+  WELL(RUN(s, "co = coroutine.wrap(function()\n"
+              "local guard <close> = setmetatable({}, {__close = function()\n"
+              "for i = 1, 3000 do closed = i end end})\n"
+              "coroutine.yield() while true do end end) co()"));
+  CHECK(tm_script_stop(s) == TM_OK);
+  WELL(tm_script_set(s, "x", tm_nil(), &err));
+  pthread_t thread;
+  runner r = {.script = s, .code = "begun() co()"};
+  FAILS(RUN(s, ""), TM_ELUA, "stopped");
+  WELL(tm_script_set_function(s, "begun", begun, &r.begun, &err));
+  pthread_create(&thread, NULL, run_script, &r);
+  while (!atomic_load(&r.begun)) usleep(100);
+  CHECK(tm_script_stop(s) == TM_OK);
+  pthread_join(thread, NULL);
+  CHECK(r.status == TM_ELUA && strstr(r.text, "stopped"));
+  WELL(tm_script_get(s, "closed", &v, &err));
+  CHECK(v.as.integer == 3000);
+  tm_script_free(s);
+}
+
+static void test_error_in_callback(void) {
+  int count = 0;
+  tm_script *s = new_script(0);
+  WELL(RUN(s, "local tm = require 'tidemill'\n"
+              "for i = 1, 2 do tm.FakePool():apply_async(function() end, {}, "
+              "{callback = function() error 'oh' end}) end"));
+  FAILS(tm_script_poll(s, &count, &err), TM_ELUA, "oh");
+  CHECK(count == 2);
+  FAILS(tm_script_poll(s, &count, &err), TM_ELUA, "oh"); /* the other one's */
+  CHECK(count == 0);
+  WELL(tm_script_poll(s, &count, &err));
   tm_script_free(s);
 }
 
@@ -446,7 +520,10 @@ int main(void) {
   test_store();
   test_counter();
   test_callbacks();
+  test_error_in_callback();
   test_stop();
+  test_stop_before_and_after();
+  test_stop_and_close();
   tm_runtime_free(rt);
   CHECK(h.live == 0);
   return check_done();
