@@ -75,6 +75,9 @@ static void test_errors(void) {
   FAILS(RUN(s, "return ("), TM_ELUA, "host:1: unexpected symbol");
   FAILS(RUN(s, "error()"), TM_ELUA, "nil");
   FAILS(RUN(s, "error({})"), TM_ELUA, "table value");
+  FAILS(RUN(s, "require 'tidemill'.array('f64', 1 << 50)"), TM_ENOMEM,
+        "host:1: not enough memory");
+  FAILS(RUN(s, "error 'a lot, not enough memory'"), TM_ELUA, "a lot");
   FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ESYS,
         "no such file.lua");
   CHECK(strcmp(tm_script_error(s, NULL), err.text) == 0);

@@ -113,12 +113,14 @@ void tm__value_no_memory(lua_State *L) {
   lua_error(L);
 }
 
-/* What is raised for want of memory here begins as Lua's own message does,
-   without a place in the script. */
+/* What is raised for want of memory says so as Lua's own message does, behind
+   the place in the script if there is one. */
 int tm__value_code(int status, const char *text) {
-  static const char words[] = "not enough memory";
-  bool ours = strncmp(text, words, sizeof words - 1) == 0;
-  return status == LUA_ERRMEM || ours ? TM_ENOMEM : TM_ELUA;
+  const char *at = strstr(text, "not enough memory");
+  if (status == LUA_ERRMEM || at == text) return TM_ENOMEM;
+  bool first = at && (size_t)(at - text) < strcspn(text, "\n");
+  return first && at > text + 2 && strncmp(at - 2, ": ", 2) == 0 ? TM_ENOMEM
+                                                                 : TM_ELUA;
 }
 
 static tm_value get_number(lua_State *L, int index) {
