@@ -3,11 +3,11 @@
  *
  * A runtime has a list of kernels: those that the host registered (library
  * "") and those of the libraries that were opened. The host's are found by
- * their names alone, and so are those of a library that was published. A kernel stays until the
- * runtime goes, and a library is never unloaded: its code may be on some
- * thread's stack. So a tm__kernel may be kept without being counted, and
- * travels as the path of its library and its name; a worker process that was
- * there before it loads it then.
+ * their names alone, and so are those of a library that was published. A kernel
+ * stays until the runtime goes, and a library is never unloaded: its code may
+ * be on some thread's stack. So a tm__kernel may be kept without being counted,
+ * and travels as the path of its library and its name; a worker process that
+ * was there before it loads it then.
  *
  * Threads: any thread may open libraries and look kernels up.
  */
