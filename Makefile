@@ -111,9 +111,13 @@ $(COMMAND): $(BUILD)/obj/main.o $(ARCHIVE)
 	@echo "  LINK  $@"
 	@$(LINK) -o $@ $^ $(HOST_LIBS) $(LIBS)
 
+# A worker that was left behind in C code returns into the library some time:
+# whoever closes it must not take it away from under that thread.
+STAYS = -Wl,-z,nodelete
+
 $(SHARED): $(ARCHIVE) src/libtidemill.map
 	@echo "  LINK  $@"
-	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs \
+	@$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,defs $(STAYS) \
 	  -Wl,--version-script=src/libtidemill.map \
 	  -o $@ $(OBJECTS) $(LUA_LIBS) $(LIBS)
 	@ln -sf $(@F) $(@D)/$(SONAME)
@@ -121,7 +125,7 @@ $(SHARED): $(ARCHIVE) src/libtidemill.map
 # The module takes Lua from whoever loads it, and keeps its core to itself.
 $(MODULE): $(ARCHIVE) src/module.map
 	@echo "  LINK  $@"
-	@$(LINK) -shared -Wl,--version-script=src/module.map \
+	@$(LINK) -shared -Wl,--version-script=src/module.map $(STAYS) \
 	  -o $@ $(OBJECTS) $(LIBS)
 
 $(BUILD)/test/%: spec/c/%.c $(ARCHIVE) $(BUILD)/flags | deps

@@ -54,6 +54,11 @@
  *   - Times are seconds. TM_FOREVER, or any negative number, is no limit.
  *   - Items and indices count from 0 here, from 1 in Lua.
  *   - A child made by fork must not use the objects of its parent.
+ *   - dlclose leaves the shared library where it is: a thread that was left
+ *     behind in C code may still return into it. A plugin that has the static
+ *     library in it is linked with -Wl,-z,nodelete, or closed only when it
+ *     has freed all that it made, none of it on a worker's thread, and nothing
+ *     was left behind.
  *
  * The header is C99, C11, C17 and C++11, and needs no other library.
  */
@@ -111,7 +116,7 @@ enum tm_status {
   TM_ELUA = -8,       /* a Lua error; the text is its message */
   TM_EKERNEL = -9,    /* a kernel failed an item; the text is its message */
   TM_EBUSY = -10,     /* not now: the object is in use, the job runs */
-  TM_ETHREAD = -11,   /* not from this thread: it is one of the workers */
+  TM_ETHREAD = -11,   /* not from here: this is an item of a worker's */
   TM_EDIED = -12      /* a worker process died; the text says how */
 };
 
@@ -251,14 +256,18 @@ TM_API int tm_runtime_new(tm_runtime **out, const tm_config *c, tm_error *e);
 
 /*
  * Closes the runtime: its pools, and the thread pools of its scripts, are
- * terminated and joined; a kernel that runs is told (c->cancelled) and, when
- * it does not return within a second, left behind. From then on, what would
- * begin or change something in the runtime answers TM_ECLOSED; what was made
- * in it can still be asked (the memory of arrays, results of scripts and of
- * jobs), its callbacks called (tm_poll), and all of it freed. Safe at any
- * time, also while other threads use the runtime, and more than once. A script
- * that another thread runs is not stopped, but what it waits for is.
- * TM_ETHREAD on a worker's thread (in a kernel): nothing was done.
+ * terminated and joined; a kernel that runs is told (c->cancelled) and, when it
+ * does not return within a second, left behind. From then on, what would begin
+ * or change something in the runtime, or ask the runtime itself (the store,
+ * counters, settings, globals of scripts), answers TM_ECLOSED. What the host
+ * has of it can still be asked: arrays and their memory, what scripts and jobs
+ * left (tm_script_result, tm_script_error, tm_job_...), tm_store_count,
+ * tm_pool_workers. Callbacks of jobs can still be called (tm_poll, and tm_fd if
+ * there was one), and all of it freed. Safe at any time, also while other
+ * threads use the runtime, and more than once. A script that another thread
+ * runs is not stopped, but what it waits for is. TM_ETHREAD in a kernel or an
+ * item of the runtime's, on a worker's thread or on that of who waits for it:
+ * nothing was done.
  */
 TM_API int tm_runtime_close(tm_runtime *rt, tm_error *e);
 
@@ -274,9 +283,12 @@ TM_API void tm_runtime_free(tm_runtime *rt);
 /*
  * Asks the script that waits in a pool's method to give up (request 1: it
  * gets an "interrupted" error), or takes that back (0). Answers the request
- * that was not yet seen, 0 or 1. Async-signal-safe, for a host's handler of
- * SIGINT. A script that computes is stopped by tm_script_stop, or by the host
- * (lua_sethook).
+ * that was not yet seen, 0 or 1. Of several scripts that wait the first to look
+ * gets it; when none waits, the next one that does. It is seen within a tenth
+ * of a second; the error comes when the items that run have unwound, without
+ * TM_USE_SIGNALS at their ends, but after two seconds at the latest.
+ * Async-signal-safe, for a host's handler of SIGINT. A script that computes is
+ * stopped by tm_script_stop, or by the host (lua_sethook).
  */
 TM_API int tm_interrupt(tm_runtime *rt, int request);
 
@@ -288,7 +300,8 @@ TM_API int tm_log(tm_runtime *rt, int level, const char *text, tm_error *e);
 /* An array: a typed block of memory (below). */
 typedef struct tm_array tm_array;
 
-/* The key of an object or a counter in the store (below). 0 is none. */
+/* The key of an object or a counter in the store (below) of one runtime: in
+   another it means nothing, or something else. 0 is none. */
 typedef uint64_t tm_key;
 
 /* What a value is (tm_value.type). */
@@ -300,8 +313,8 @@ enum tm_type {
   TM_STRING,
   TM_ARRAY,
   TM_KEY,
-  TM_OTHER /* a table, a function ...: it stays in Lua. as.string has the name
-              of its type */
+  TM_OTHER /* a table, a function ...: it stays in Lua, and is only answered,
+              never taken (TM_EINVAL). as.string has the name of its type */
 };
 
 /*
@@ -418,7 +431,15 @@ TM_API int tm_setting_set(tm_runtime *rt, const char *name, tm_value value,
  * `require "tidemill"` at hand; its `print` writes to stdout, as always.
  *
  * Any thread may use a script, but one at a time: while another does, or from
- * a function that the script itself has called, the answer is TM_EBUSY.
+ * a function that the script itself has called, the answer is TM_EBUSY, with
+ * its text in the caller's tm_error.
+ *
+ * What is wrong with what the host gives is not an error of the script's, and
+ * nothing was run: TM_EINVAL for a value without a known type, a TM_OTHER, an
+ * array that is NULL or of another runtime, NULL with a length, a key that is
+ * not of an object or a counter, a name that is empty or has an empty part
+ * ("", ".x", "a..b"); TM_ENOKEY for a key that was removed. TM_ENOMEM is want
+ * of memory wherever it was met; TM_ECLOSED says that the runtime is closed.
  */
 typedef struct tm_script tm_script;
 
@@ -443,8 +464,10 @@ TM_API void tm_script_free(tm_script *s);
  * call: `function` is the name of a global function, or a path of fields
  * ("model.step").
  *
- * TM_ELUA: it does not compile, or raised an error; e->text begins with the
- * message, then the traceback as far as it fits.
+ * TM_ELUA: it does not compile, raised an error or was stopped, or there is no
+ * such function; e->text begins with the message, then the traceback as far as
+ * it fits. TM_ESYS: the file cannot be read (a folder, for instance).
+ * TM_EINVAL, TM_ENOKEY, TM_EBUSY, TM_ECLOSED, TM_ENOMEM: as above.
  */
 TM_API int tm_script_run_file(tm_script *s, const char *path,
                               const tm_value *args, int nargs, tm_error *e);
@@ -458,15 +481,17 @@ TM_API int tm_script_call(tm_script *s, const char *function,
  * What the last run or call returned: how many values, and the value number i
  * (from 0; nil when there are not so many). Strings and arrays are the
  * script's: they are there until its next run, call or free. tm_array_retain
- * keeps an array for longer.
+ * keeps an array for longer. These two and tm_script_error are for the thread
+ * that ran the script: they must not overlap with a use of it by another, so
+ * not after TM_EBUSY.
  */
 TM_API int tm_script_results(tm_script *s);
 TM_API tm_value tm_script_result(tm_script *s, int i);
 
 /*
- * The text of the last error in full, with the traceback; "" when the last run
- * or call went well. len (may be NULL) gets its length. It is there until the
- * script's next run, call or free.
+ * The text of the script's last error in full, with the traceback; "" when what
+ * was last done with it went well. len (may be NULL) gets its length. It is
+ * there until the script's next run, call or free.
  */
 TM_API const char *tm_script_error(tm_script *s, size_t *len);
 
@@ -474,7 +499,8 @@ TM_API const char *tm_script_error(tm_script *s, size_t *len);
  * Reads or sets a global, or a field by its path ("params.dt"; the tables on
  * the way must be there). A string or array that get answers is there until
  * the script's next get, run, call or free. TM_ELUA when a table on the way is
- * missing.
+ * missing, or a metamethod raised an error; TM_EINVAL, TM_ENOKEY, TM_EBUSY,
+ * TM_ECLOSED, TM_ENOMEM as above.
  */
 TM_API int tm_script_get(tm_script *s, const char *name, tm_value *out,
                          tm_error *e);
@@ -483,11 +509,11 @@ TM_API int tm_script_set(tm_script *s, const char *name, tm_value value,
 
 /*
  * A function of the host's that scripts call. It gets the arguments, which are
- * there until it returns, writes at most `most` results (16 or more), and answers how
- * many;
- * or a negative TM_E... code with a text in e, which is then raised in the
- * script. Strings in results are copied and arrays referenced at once when it
- * returns. It runs on the thread that runs the script.
+ * there until it returns, writes at most `most` results (16 or more), and
+ * answers how many; or a negative TM_E... code with a text in e, which is then
+ * raised in the script; so is what is wrong with a result. Strings in results
+ * are copied and arrays referenced at once when it returns. It runs on the
+ * thread that runs the script.
  */
 typedef int (*tm_function_fn)(void *user, const tm_value *args, int nargs,
                               tm_value *results, int most, tm_error *e);
@@ -500,18 +526,24 @@ TM_API int tm_script_set_function(tm_script *s, const char *name,
 
 /*
  * Stops the script that another thread runs: it gets an error "stopped", or
- * "interrupted" when it waits for a pool. Any thread; async-signal-safe. Needs
- * TM_SCRIPT_STOPPABLE, else TM_EINVAL. When the script does not run, the next
- * run is stopped. (Without the flag, tm_interrupt ends waits.)
+ * "interrupted" when it waits for a pool. Code that catches it gets it again:
+ * at each instruction, when __close handlers have had 50 ms. The run, call or
+ * poll answers TM_ELUA in any case. Any thread; async-signal-safe.
+ * Needs TM_SCRIPT_STOPPABLE, else TM_EINVAL. When the script does not run, the
+ * next run, call or poll is stopped. C code that the script calls is not
+ * interrupted. (Without the flag, tm_interrupt ends waits.)
  */
 TM_API int tm_script_stop(tm_script *s);
 
 /*
  * Runs the callbacks of the script's own jobs (pool:map_async and so on) that
  * have ended, as tm.poll() in the script does; *count (may be NULL) says how
- * many. tm_script_fd answers a file descriptor that is readable while there
- * are some to run (the script's, not to be closed), or a negative TM_E...
- * code. TM_ELUA: what a callback raised.
+ * many, also when one raised an error: TM_ELUA, and the others were called all
+ * the same. (Further errors are those of the next calls.) tm_script_fd answers
+ * a file descriptor that is readable while there are some to run (the script's,
+ * not to be closed), or a negative TM_E... code. TM_EBUSY, TM_ECLOSED,
+ * TM_ENOMEM as above: a script's callbacks are Lua, and no longer run when the
+ * runtime is closed.
  */
 TM_API int tm_script_poll(tm_script *s, int *count, tm_error *e);
 TM_API int tm_script_fd(tm_script *s);
@@ -544,7 +576,10 @@ TM_API struct lua_State *tm_lua_new(tm_runtime *rt);
  * Pushes a value on the stack of a state that tidemill is open in; an array is
  * seen in place. And the value at an index of the stack: a string is Lua's,
  * and there while it is on the stack; an array is a new reference, which the
- * caller gives back with tm_array_release. Neither raises a Lua error.
+ * caller gives back with tm_array_release. An index where nothing is answers
+ * TM_NIL. Neither raises a Lua error. push answers TM_EINVAL and TM_ENOKEY as
+ * scripts do; both TM_EINVAL when tidemill is not open in L, TM_ECLOSED and
+ * TM_ENOMEM.
  */
 TM_API int tm_lua_push(struct lua_State *L, tm_value value, tm_error *e);
 TM_API int tm_lua_get(struct lua_State *L, int index, tm_value *out,
@@ -575,8 +610,10 @@ static inline int tm_kernel_register(tm_runtime *rt, const tm_kernel *k,
 }
 
 /* Loads a shared library of kernels and registers them all, by their names.
-   TM_ESYS when it does not load, TM_EINVAL when it is not one of kernels or a
-   name is taken (those before it are then registered). */
+   Worker processes find them by the path, those that were there before too:
+   one that begins with a slash means the same in every folder. TM_ESYS when
+   it does not load, TM_EINVAL when it is not one of kernels or a name is
+   taken (as after the same call before); none is then registered. */
 TM_API int tm_kernel_load(tm_runtime *rt, const char *path, tm_error *e);
 
 /* ---- arrays ----------------------------------------------------------- */
@@ -642,9 +679,11 @@ enum tm_pool_kind {
   TM_POOL_THREAD,  /* threads of this process */
   TM_POOL_PROCESS, /* processes, as tm_config.start_method starts them: for
                       registered kernels, on arrays of tm_array_new. One that
-                      dies fails its items (TM_EDIED) and is replaced. Forked
-                      ones have the kernels that were registered before the
-                      pool; spawned ones those of libraries (tm_kernel_load) */
+                      dies fails its items (TM_EDIED) and is replaced. All
+                      have the kernels of libraries (tm_kernel_load); forked
+                      ones also those that were registered before the pool.
+                      How one died is not known (nor is anything else amiss)
+                      where the program ignores SIGCHLD or waits for it */
   TM_POOL_FAKE     /* none: whoever asks does the work, in order */
 };
 
@@ -685,9 +724,9 @@ TM_API int tm_pool_terminate(tm_pool *p, tm_error *e);
 
 /*
  * Waits for the workers of a closed or terminated pool to end, for so many
- * seconds. TM_ETIMEOUT; TM_EINVAL when the pool is open; TM_ETHREAD on one of
- * its own workers. A worker that does not return from a kernel within a second
- * of terminate is left behind.
+ * seconds. TM_ETIMEOUT; TM_EINVAL when the pool is open; TM_ETHREAD in one of
+ * its own items, whichever thread runs it. A worker that does not return from a
+ * kernel within a second of terminate is left behind.
  */
 TM_API int tm_pool_join(tm_pool *p, double timeout, tm_error *e);
 
@@ -819,10 +858,11 @@ TM_API void tm_job_free(tm_job *job);
  * ended that tm_poll has not seen: to be put into poll(2), epoll, libuv, GLib
  * ... It is made by the first call, and is the runtime's: do not read, write or
  * close it. From then on every job is reported, also one without a callback;
- * whoever asks for it calls tm_poll when it is readable, and finds the jobs done
- * when that returns. A negative TM_E...
- * code on failure. (The jobs of scripts have one each: tm_script_fd, and
- * tm.fileno() in Lua.)
+ * whoever asks for it calls tm_poll when it is readable, and finds the jobs
+ * done when that returns. Once made it is answered, and told, until the runtime
+ * is freed, also after it was closed. A negative TM_E... code on failure:
+ * TM_ECLOSED when it was not made before, TM_ENOMEM, TM_ESYS. (The jobs of
+ * scripts have one each: tm_script_fd, and tm.fileno() in Lua.)
  */
 TM_API int tm_fd(tm_runtime *rt);
 
@@ -869,7 +909,8 @@ TM_API size_t tm_store_count(tm_runtime *rt);
 /*
  * A count that all threads, scripts and workers share; it begins at 0. In Lua
  * it is a tm.Counter that logs nothing. add answers the new value in *value
- * (may be NULL); 0 reads it. tm_store_remove ends it.
+ * (may be NULL); 0 reads it. It wraps at the ends of int64_t. tm_store_remove
+ * ends it.
  */
 TM_API int tm_counter_new(tm_key *out, tm_runtime *rt, tm_error *e);
 TM_API int tm_counter_add(tm_runtime *rt, tm_key key, int64_t inc,

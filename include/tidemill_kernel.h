@@ -130,7 +130,8 @@ struct tm_call {
   size_t scratch_size;
 
   /*
-   * Fails the job. `item` is the item that could not be done; the message is
+   * Fails the job. `item` is the item that could not be done, of those of this
+   * call (another is taken for the nearest of them); the message is
    * as printf makes it, and ends up in the script's error. Answers non-zero,
    * so that a kernel says
    *     return c->fail(c, i, "pivot %g is too small", pivot);
@@ -193,7 +194,8 @@ enum tm_kernel_kind {
  * reduce: NULL, or what comes out of the job: "sum f64", "min f64",
  * "max i64", and with several elements "sum f64[256]". The kernel then finds
  * an accumulator in c->acc, which begins as 0, as the largest or as the
- * smallest value of the type, and adds its items up in it:
+ * smallest value of the type (of f64 these are +inf and -inf, which is also
+ * what no items give), and adds its items up in it:
  *
  *     static int norm(const tm_call *c, const tm_arg *a) {
  *       double s = 0;

@@ -65,3 +65,13 @@ describe("docs/embedding.md", function()
 
   it("has four of them", function() assert.equal(4, count) end)
 end)
+
+-- A thread that was left behind in C code returns into the library.
+describe("the library and the module", function()
+  for _, name in ipairs(sanitized and {} or {"libtidemill", "tidemill"}) do
+    it("is not unloaded: " .. name .. ".so", function()
+      local so = BUILD .. "/" .. name .. ".so"
+      assert.truthy(output_of("readelf -d " .. quote(so)):find("NODELETE"))
+    end)
+  end
+end)

@@ -101,6 +101,13 @@ soname() {
     objdump -p "$scratch/host_minimal" | grep "NEEDED *$name\$"
 }
 
+# A thread that was left behind in C code returns into the library.
+stays() {
+  for file; do
+    readelf -d "$file" | grep 'FLAGS_1.*NODELETE' || return 1
+  done
+}
+
 needs_no_rpath() {
   ! objdump -p "$library" "$command" | grep -E 'R(UN)?PATH'
 }
@@ -241,6 +248,8 @@ check "the module needs no more of Lua than 5.4.0 has" old_lua_suffices \
 check "symbols have a version" versioned
 check "soname" soname
 check "no rpath" needs_no_rpath
+check "the libraries are not unloaded" stays "$library" \
+  "$prefix/lib/lua/5.4/tidemill.so"
 check "$LUA finds the module" lua_finds_it
 check "plain Lua looks in the default prefix" default_prefix
 check "manual page" manual_page

@@ -138,6 +138,13 @@ local function tell_fault(self)
   error(fault.value, 0)
 end
 
+local function tell_faults()
+  while faults[1] do
+    local self = table.remove(faults, 1)
+    tell_fault(self)
+  end
+end
+
 result.run_callbacks = run_callbacks
 
 --- Runs the callbacks of jobs that have ended. Raises the first error that
@@ -145,11 +152,15 @@ result.run_callbacks = run_callbacks
 ---@return integer count of jobs whose callbacks ran
 function result.poll()
   local count = run_callbacks()
-  while faults[1] do
-    local self = table.remove(faults, 1)
-    tell_fault(self)
-  end
+  tell_faults()
   return count
+end
+
+--- The same for a host, which wants the count when one is raised, too.
+---@param note fun(count: integer)
+function result.report(note)
+  note(run_callbacks())
+  tell_faults()
 end
 
 -- ---- waiting -------------------------------------------------------------

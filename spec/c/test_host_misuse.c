@@ -195,10 +195,42 @@ static void test_scripts(void) {
   FAILS(tm_script_run_string(script, "", NULL, NULL, -1, &err), TM_EINVAL,
         "nargs is negative");
   odd.type = 77;
-  FAILS(tm_script_set(script, "x", odd, &err), TM_ELUA, "no known type");
+  FAILS(tm_script_set(script, "x", odd, &err), TM_EINVAL, "no known type");
+  odd.type = TM_OTHER;
+  FAILS(tm_script_set(script, "x", odd, &err), TM_EINVAL, "stays in Lua");
   odd = tm_array_value(NULL);
-  FAILS(tm_script_set(script, "x", odd, &err), TM_ELUA, "NULL");
+  FAILS(tm_script_set(script, "x", odd, &err), TM_EINVAL, "array of the host");
+  odd = tm_bytes(NULL, 1);
+  FAILS(tm_script_call(script, "print", &odd, 1, &err), TM_EINVAL,
+        "argument 1");
+  FAILS(tm_script_run_string(script, "", NULL, &odd, 2000000, &err), TM_EINVAL,
+        "nargs is above");
+  WELL(tm_script_run_string(script, "a = {}", NULL, NULL, 0, &err));
   WELL(tm_script_run_string(script, "return 1", NULL, NULL, 0, &err));
+}
+
+static int nothing(void *user, const tm_value *args, int nargs,
+                   tm_value *results, int most, tm_error *e) {
+  (void)user;
+  (void)args;
+  (void)nargs;
+  (void)results;
+  (void)most;
+  (void)e;
+  return 0;
+}
+
+static void test_names(void) {
+  static const char *const names[] = {"", ".", ".x", "x.", "a..b", "a.b..c"};
+  tm_value v;
+  for (int i = 0; i < 6; i++) {
+    FAILS(tm_script_get(script, names[i], &v, &err), TM_EINVAL, "is no name");
+    FAILS(tm_script_set(script, names[i], tm_nil(), &err), TM_EINVAL, "is no");
+    FAILS(tm_script_call(script, names[i], NULL, 0, &err), TM_EINVAL, "is no");
+    FAILS(tm_script_set_function(script, names[i], nothing, NULL, &err),
+          TM_EINVAL, "is no name");
+  }
+  WELL(tm_script_set(script, "a.a b", tm_nil(), &err));
 }
 
 static void test_without_error(void) {
@@ -225,6 +257,7 @@ int main(void) {
   test_pools();
   test_kernels();
   test_scripts();
+  test_names();
   test_without_error();
   tm_script_free(script);
   tm_pool_free(pool);

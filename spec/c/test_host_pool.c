@@ -134,6 +134,78 @@ static void test_event_loop(tm_runtime *rt, tm_pool *pool) {
   tm_job_free(job);
 }
 
+static void count_done(void *user, tm_job *job) {
+  ++*(int *)user;
+  tm_job_free(job);
+}
+
+/* Whoever waits for callbacks is told of them after the end, too. */
+static void test_event_loop_closed(void) {
+  int calls = 0;
+  tm_job *job;
+  tm_run_options o;
+  tm_runtime *rt = new_runtime(NULL);
+  tm_pool *pool = new_pool(rt, TM_POOL_THREAD);
+  int fd = tm_fd(rt);
+  tm_run_options_init(&o);
+  o.done = count_done;
+  o.done_user = &calls;
+  WELL(tm_pool_map_async(&job, pool, square, NULL, 100, NULL, 0, NULL, 0, &o,
+                         &err));
+  WELL(tm_runtime_close(rt, &err));
+  CHECK(fd >= 0 && tm_fd(rt) == fd && readable(fd, 0));
+  CHECK(tm_poll(rt) == 1 && calls == 1 && !readable(fd, 0));
+  tm_pool_free(pool);
+  tm_runtime_free(rt);
+}
+
+/* What an item says of another call's item is about its own call. */
+static int blame(const tm_call *c, const void *in, void *out, void *user) {
+  (void)in;
+  (void)out;
+  return c->first == 5 ? c->fail(c, *(int64_t *)user, "blamed") : 0;
+}
+
+static void test_blame(tm_pool *pool) {
+  for (int64_t item = -1; item < 100; item += 50) {
+    tm_job *job;
+    FAILS(tm_pool_map(pool, blame, &item, 10, NULL, 0, NULL, 0, NULL, &err),
+          TM_EKERNEL, "item 5: blamed");
+    WELL(tm_pool_map_async(&job, pool, blame, &item, 10, NULL, 0, NULL, 0, NULL,
+                           &err));
+    CHECK(tm_job_wait(job, TM_FOREVER) == TM_OK);
+    CHECK(tm_job_failed_item(job) == 5);
+    tm_job_free(job);
+  }
+}
+
+/* Ends what it runs in; which thread does the item makes no difference. */
+typedef struct ender {
+  tm_runtime *rt;
+  tm_pool *pool;
+  int close[8], join[8];
+} ender;
+
+static int end_both(const tm_call *c, const void *in, void *out, void *user) {
+  ender *u = user;
+  (void)in;
+  (void)out;
+  u->close[c->first] = tm_runtime_close(u->rt, NULL);
+  u->join[c->first] = tm_pool_join(u->pool, 0, NULL);
+  usleep(1000);
+  return 0;
+}
+
+static void test_end_from_inside(tm_runtime *rt, tm_pool *pool) {
+  ender u = {.rt = rt, .pool = pool};
+  tm_run_options o;
+  tm_run_options_init(&o);
+  o.chunk = 1;
+  WELL(tm_pool_map(pool, end_both, &u, 8, NULL, 0, NULL, 0, &o, &err));
+  for (int i = 0; i < 8; i++)
+    CHECK(u.close[i] == TM_ETHREAD && u.join[i] == TM_ETHREAD);
+}
+
 static void test_cancel(tm_runtime *rt, tm_pool *pool) {
   int64_t one = 1;
   tm_array *begun;
@@ -296,12 +368,15 @@ int main(void) {
     test_event_loop(rt, pool);
     test_time_limit(rt, pool);
     test_from_inside(pool);
+    test_blame(pool);
+    test_end_from_inside(rt, pool);
     test_threads(rt, pool);
     test_ends(rt, kinds[i]);
     if (kinds[i] == TM_POOL_THREAD) test_cancel(rt, pool);
     tm_pool_free(pool);
   }
   test_terminate(rt);
+  test_event_loop_closed();
   tm_runtime_free(rt);
   CHECK(h.live == 0);
   return check_done();

@@ -104,6 +104,15 @@ static void test_death(tm_pool *pool) {
   WELL(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err));
 }
 
+/* Then the system tells nobody how a child ended. */
+static void test_ignored_children(tm_pool *pool) {
+  tm_value at = tm_integer(3);
+  signal(SIGCHLD, SIG_IGN);
+  FAILS(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err), TM_EDIED,
+        "how is not known");
+  signal(SIGCHLD, SIG_DFL);
+}
+
 static void forget(void *user, void *data) {
   (void)data;
   *(bool *)user = true;
@@ -134,9 +143,61 @@ static void test_spawned(void) {
           TM_EKERNEL, "host");
     end_pool(pool);
   } else { /* the command is not beside the test */
-    CHECK(strstr(err.text, "tidemill"));
+    CHECK(strstr(err.text, "tidemill") && strstr(err.text, "tm_config.comm"));
   }
   tm_runtime_free(rt);
+}
+
+static const char library[] =
+    "#include <tidemill_kernel.h>\n"
+    "static int inc(const tm_call *c, const tm_arg *a) {\n"
+    "  for (int64_t i = c->first; i < c->last; i++) a[0].f64[i] += 1;\n"
+    "  return 0;\n"
+    "}\n"
+    "TM_KERNELS(TM_RANGE(inc, \"f64[#] x\"));\n";
+
+/* A shared library of kernels in a folder, which ends in its path. */
+static bool make_library(char *path, size_t size, const char *folder) {
+  char command[256];
+  snprintf(path, size, "%s/inc.so", folder);
+  snprintf(command, sizeof command, "cc -shared -fPIC -Iinclude -x c -o %s -",
+           path);
+  FILE *compiler = popen(command, "w");
+  if (!CHECK(compiler)) return false;
+  fputs(library, compiler);
+  return CHECK(pclose(compiler) == 0);
+}
+
+/* Workers that were there before the library find it, too. */
+static void use_library(int start_method, const char *path) {
+  tm_runtime *rt = NULL;
+  tm_config c;
+  tm_config_init(&c);
+  c.processes = 2;
+  c.start_method = start_method;
+  c.command = getenv("TIDEMILL");
+  WELL(tm_runtime_new(&rt, &c, &err));
+  tm_pool *pool = make_pool(rt, TM_POOL_PROCESS);
+  tm_array *x = numbers(rt, 1000);
+  tm_value arg = tm_array_value(x);
+  WELL(tm_kernel_load(rt, path, &err));
+  WELL(tm_pool_run(pool, "inc", 1000, &arg, 1, NULL, 0, NULL, &err));
+  CHECK(((double *)tm_array_data(x))[999] == 1000);
+  FAILS(tm_kernel_load(rt, path, &err), TM_EINVAL, "kernel 'inc'");
+  tm_array_release(x);
+  end_pool(pool);
+  tm_runtime_free(rt);
+}
+
+static void test_libraries(int forks) {
+  char folder[] = "/tmp/tidemill_XXXXXX", path[64];
+  if (!CHECK(mkdtemp(folder))) return;
+  if (make_library(path, sizeof path, folder)) {
+    if (getenv("TIDEMILL")) use_library(TM_START_SPAWN, path);
+    if (forks) use_library(TM_START_FORK, path);
+  }
+  remove(path);
+  remove(folder);
 }
 
 static void test_forked(void) {
@@ -147,6 +208,7 @@ static void test_forked(void) {
   test_async_by_descriptor(rt, pool);
   test_failures(pool);
   test_death(pool);
+  test_ignored_children(pool);
   test_own_memory(rt, pool);
   end_pool(pool);
   tm_runtime_free(rt);
@@ -161,6 +223,7 @@ enum { FORKS = 2 };
 
 int main(void) {
   test_spawned();
+  test_libraries(FORKS);
   for (int i = 0; i < FORKS; i++) test_forked();
   CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
   return check_done();

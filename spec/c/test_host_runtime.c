@@ -444,7 +444,7 @@ static void test_open(void) {
   tm_array_release(v.as.array);
   WELL(tm_lua_get(L, 99, &v, &err));
   CHECK(v.type == TM_NIL);
-  FAILS(tm_lua_push(L, tm_key_value(77), &err), TM_ELUA, "key was removed");
+  FAILS(tm_lua_push(L, tm_key_value(77), &err), TM_ENOKEY, "key was removed");
   CHECK(lua_gettop(L) == 1);
   tm_runtime_free(rt);
   FAILS(tm_lua_push(L, tm_integer(1), &err), TM_ECLOSED, "closed");

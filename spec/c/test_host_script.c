@@ -75,9 +75,14 @@ static void test_errors(void) {
   FAILS(RUN(s, "return ("), TM_ELUA, "host:1: unexpected symbol");
   FAILS(RUN(s, "error()"), TM_ELUA, "nil");
   FAILS(RUN(s, "error({})"), TM_ELUA, "table value");
-  FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ELUA,
+  FAILS(RUN(s, "require 'tidemill'.array('f64', 1 << 50)"), TM_ENOMEM,
+        "host:1: not enough memory");
+  FAILS(RUN(s, "error 'a lot, not enough memory'"), TM_ELUA, "a lot");
+  FAILS(tm_script_run_file(s, "no such file.lua", NULL, 0, &err), TM_ESYS,
         "no such file.lua");
-  CHECK(tm_script_results(s) == 0);
+  CHECK(strcmp(tm_script_error(s, NULL), err.text) == 0);
+  CHECK(!strstr(err.text, "traceback") && tm_script_results(s) == 0);
+  FAILS(tm_script_run_file(s, "/", NULL, 0, &err), TM_ESYS, "cannot read /");
   WELL(RUN(s, "return 1"));
   CHECK(tm_script_error(s, &n)[0] == '\0' && n == 0);
   tm_script_free(s);
@@ -268,8 +273,11 @@ static void test_wrap_outlives(void) {
   tm_runtime *other = new_runtime(NULL);
   WELL(tm_array_wrap(&a, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
   tm_script *s = new_script(0);
-  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_ELUA,
+  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_EINVAL,
         "another runtime");
+  tm_value args[] = {tm_nil(), tm_array_value(a)};
+  FAILS(tm_script_run_string(s, "", NULL, args, 2, &err), TM_EINVAL,
+        "argument 2: the array is of another runtime");
   tm_script_free(s);
   tm_runtime_free(other);
   CHECK(o.released == 0 && tm_array_data(a) == mine);
@@ -316,7 +324,8 @@ static void test_store(void) {
   FAILS(tm_store_remove(rt, key, &err), TM_ENOKEY, "was removed");
   FAILS(tm_store_get(rt, key, bytes, 1, &n, &err), TM_ENOKEY, "was removed");
   FAILS(tm_store_update(rt, 12345, "", 0, &err), TM_ENOKEY, "never was");
-  FAILS(tm_script_set(s, "k", arg, &err), TM_ELUA, "key was removed");
+  FAILS(tm_script_set(s, "k", arg, &err), TM_ENOKEY, "key was removed");
+  FAILS(tm_script_call(s, "print", &arg, 1, &err), TM_ENOKEY, "argument 1");
   tm_script_free(s);
 }
 
@@ -343,91 +352,6 @@ static void test_counter(void) {
   tm_script_free(s);
 }
 
-/* ---- callbacks and stopping ---- */
-
-static void test_callbacks(void) {
-  int count = 0;
-  tm_value v;
-  tm_script *s = new_script(0);
-  WELL(tm_script_poll(s, &count, &err));
-  CHECK(count == 0);
-  int fd = tm_script_fd(s);
-  CHECK(fd >= 0 && fd == tm_script_fd(s) && !readable(fd, 0));
-  WELL(RUN(s, "local tm = require 'tidemill'\n"
-              "tm.thread_pool():apply_async(function() return 7 end, {}, "
-              "{callback = function(x) got = x end})\n"
-              "assert(tm.fileno())"));
-  CHECK(readable(fd, -1));
-  WELL(tm_script_poll(s, &count, &err));
-  CHECK(count == 1 && !readable(fd, 0));
-  WELL(tm_script_get(s, "got", &v, &err));
-  CHECK(v.as.integer == 7);
-  WELL(RUN(s, "r = require'tidemill'.thread_pool():apply_async("
-              "function() end)"));
-  CHECK(readable(fd, -1)); /* one without a callback is told too */
-  WELL(tm_script_poll(s, NULL, &err));
-  WELL(RUN(s, "return r:ready()"));
-  CHECK(tm_script_result(s, 0).as.boolean == 1);
-  tm_script_free(s);
-}
-
-static int begun(void *user, const tm_value *args, int nargs, tm_value *results,
-                 int most, tm_error *e) {
-  (void)args;
-  (void)nargs;
-  (void)results;
-  (void)most;
-  (void)e;
-  atomic_store((_Atomic int *)user, 1);
-  return 0;
-}
-
-typedef struct runner {
-  tm_script *script;
-  const char *code;
-  _Atomic int begun;
-  int status;
-  char text[500];
-} runner;
-
-static void *run_script(void *user) {
-  runner *r = user;
-  tm_error e;
-  r->status = tm_script_run_string(r->script, r->code, NULL, NULL, 0, &e);
-  snprintf(r->text, sizeof r->text, "%s", e.text);
-  return NULL;
-}
-
-static void stop(const char *code, const char *text) {
-  pthread_t thread;
-  runner r = {.script = new_script(TM_SCRIPT_STOPPABLE), .code = code};
-  WELL(tm_script_set_function(r.script, "begun", begun, &r.begun, &err));
-  pthread_create(&thread, NULL, run_script, &r);
-  while (!atomic_load(&r.begun)) usleep(100);
-  FAILS(tm_script_run_string(r.script, "", NULL, NULL, 0, &err), TM_EBUSY,
-        "in use");
-  CHECK(tm_script_fd(r.script) == TM_EBUSY);
-  CHECK(tm_script_stop(r.script) == TM_OK);
-  pthread_join(thread, NULL);
-  if (!CHECK(r.status == TM_ELUA && strstr(r.text, text)))
-    fprintf(stderr, "%s\n", r.text);
-  WELL(RUN(r.script, "return 1")); /* and goes on */
-  tm_script_free(r.script);
-}
-
-static void test_stop(void) {
-  stop("begun() while true do end", "stopped");
-  stop("begun() while true do pcall(error) end", "stopped");
-  stop("begun() coroutine.wrap(function() while true do end end)()", "stopped");
-  stop("local tm = require 'tidemill' begun()\n"
-       "tm.Pool{kind='thread', workers=1}:map(function() "
-       "for i = 1, 1e6 do end end, tm.range(1, 100000))",
-       "interrupted");
-  tm_script *s = new_script(0);
-  CHECK(tm_script_stop(s) == TM_EINVAL && tm_script_stop(NULL) == TM_EINVAL);
-  tm_script_free(s);
-}
-
 int main(void) {
   heap h = {0};
   rt = new_runtime(&h);
@@ -445,8 +369,6 @@ int main(void) {
   test_wrap_of_wrap();
   test_store();
   test_counter();
-  test_callbacks();
-  test_stop();
   tm_runtime_free(rt);
   CHECK(h.live == 0);
   return check_done();

@@ -1,5 +1,6 @@
 #include "bind/script.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "bind/error.h"
@@ -36,7 +37,7 @@ void tm__script_keep(lua_State *L, tm__kept *k, const tm_script *s, int n) {
 
 /* ---- stopping ---- */
 
-enum { HOOK_COUNT = 1000 };
+enum { HOOK_COUNT = 1000, GRACE_NS = 50000000, MOST_ARGS = 900000 };
 
 /* Whether what runs was called by tidemill's own Lua: a wait there makes an
    error of its own, which says how far the job was. */
@@ -51,17 +52,36 @@ static bool in_tidemill(lua_State *L) {
   return false;
 }
 
-/* The flag stays until the run is over, so that a pcall does not get around
-   it. */
+/* __close handlers have a moment after the first time. */
+static bool in_grace(tm_script *s) {
+  uint64_t now = tm__now();
+  if (!s->stopped_at) {
+    s->stopped_at = now;
+    return false;
+  }
+  return now - s->stopped_at < GRACE_NS;
+}
+
+/* A hook that counts far may find each of its ends inside of a pcall: once the
+   flag is seen it comes at each instruction, in the coroutine that runs and
+   in those that it came from, until the run is over. */
 static void stop_hook(lua_State *L, lua_Debug *ar) {
   tm_script *s = *(tm_script **)lua_getextraspace(L);
   (void)ar;
-  if (atomic_load(&s->stop) && !in_tidemill(L)) luaL_error(L, "stopped");
+  if (!atomic_load(&s->stop)) {
+    lua_sethook(L, stop_hook, LUA_MASKCOUNT, HOOK_COUNT);
+    return;
+  }
+  lua_sethook(L, stop_hook, LUA_MASKCOUNT, 1);
+  lua_sethook(s->L, stop_hook, LUA_MASKCOUNT, 1);
+  if (!in_tidemill(L) && !in_grace(s)) luaL_error(L, "stopped");
 }
 
-static void arm(const tm_script *s) {
+static void arm(tm_script *s) {
+  int count = atomic_load(&s->stop) ? 1 : HOOK_COUNT;
+  s->stopped_at = 0;
   if (s->flags & TM_SCRIPT_STOPPABLE)
-    lua_sethook(s->L, stop_hook, LUA_MASKCOUNT, HOOK_COUNT);
+    lua_sethook(s->L, stop_hook, LUA_MASKCOUNT, count);
 }
 
 int tm_script_stop(tm_script *s) {
@@ -85,18 +105,23 @@ static void forget_error(tm_script *s) {
   s->error_len = 0;
 }
 
-static int keep_error(tm_script *s, int status, tm_error *e) {
-  size_t n = 0;
-  const char *text = lua_tolstring(s->L, -1, &n);
-  if (!text) text = "(no message)";
-  if (!n) n = strlen(text);
+static int keep_text(tm_script *s, int code, const char *text, size_t n,
+                     tm_error *e) {
   s->error = tm__alloc(&s->rt->mem, n + 1);
   if (s->error) {
     memcpy(s->error, text, n);
     s->error[n] = '\0';
     s->error_len = n;
   }
-  return tm__fail(e, tm__value_code(status, text), "%s", text);
+  return tm__fail(e, code, "%s", text);
+}
+
+static int keep_error(tm_script *s, int status, tm_error *e) {
+  size_t n = 0;
+  const char *text = lua_tolstring(s->L, -1, &n);
+  if (!text) text = "(no message)";
+  if (!n) n = strlen(text);
+  return keep_text(s, tm__value_code(status, text), text, n, e);
 }
 
 static int enter(tm_script *s, const char *function, tm_error *e) {
@@ -107,22 +132,53 @@ static int enter(tm_script *s, const char *function, tm_error *e) {
   return tm__fail(e, TM_EBUSY, "%s: the script is in use", function);
 }
 
-int tm__script_do(lua_CFunction act, tm__request *r, tm_error *e) {
+/* What the host gave is its own error, not one of the script's. */
+static int check_values(const tm__request *r, tm_error *e) {
+  tm_error why;
+  char where[32] = "";
+  for (int i = 0; i < r->nargs; i++) {
+    int status = tm__value_check(r->script->rt, &r->args[i], &why);
+    if (!status) continue;
+    if (r->runs) snprintf(where, sizeof where, "argument %d: ", i + 1);
+    return tm__fail(e, status, "%s: %s%.300s", r->function, where, why.text);
+  }
+  return TM_OK;
+}
+
+/* A run that was stopped failed, also when it has caught what was raised. */
+static int conclude(tm__request *r, int lua, tm_error *e) {
+  static const char text[] = "stopped";
   tm_script *s = r->script;
-  int status = enter(s, r->function, e);
-  if (status) return status;
+  bool stopped =
+      (r->runs || s->stopped_at) && atomic_exchange(&s->stop, 0) != 0;
+  if (lua != LUA_OK) return keep_error(s, lua, e);
+  if (r->status || !stopped || !r->runs) return r->status;
+  tm__script_forget(&s->results, s);
+  return keep_text(s, TM_ELUA, text, sizeof text - 1, e);
+}
+
+static int perform(lua_CFunction act, tm__request *r, tm_error *e) {
+  tm_script *s = r->script;
   lua_State *L = s->L;
   int top = lua_gettop(L);
+  r->error = e;
   forget_error(s);
   if (r->forgets) tm__script_forget(&s->results, s);
   arm(s);
   lua_pushcfunction(L, explain);
   lua_pushcfunction(L, act);
   lua_pushlightuserdata(L, r);
-  int lua = lua_pcall(L, 1, 0, top + 1);
-  if (lua != LUA_OK) status = keep_error(s, lua, e);
+  int status = conclude(r, lua_pcall(L, 1, 0, top + 1), e);
   lua_settop(L, top);
-  atomic_store(&s->stop, 0);
+  return status;
+}
+
+int tm__script_do(lua_CFunction act, tm__request *r, tm_error *e) {
+  tm_script *s = r->script;
+  int status = enter(s, r->function, e);
+  if (status) return status;
+  status = check_values(r, e);
+  if (!status) status = perform(act, r, e);
   atomic_store(&s->busy, false);
   return status;
 }
@@ -133,15 +189,23 @@ int tm__script_do(lua_CFunction act, tm__request *r, tm_error *e) {
    arguments and keeps what it returns. */
 static void call(lua_State *L, const tm__request *r) {
   int base = lua_gettop(L) - 1;
-  luaL_checkstack(L, r->nargs, "too many arguments");
+  if (!lua_checkstack(L, r->nargs)) tm__value_no_memory(L);
   for (int i = 0; i < r->nargs; i++) tm__value_push(L, r->args[i]);
   lua_call(L, r->nargs, LUA_MULTRET);
   tm__script_keep(L, &r->script->results, r->script, lua_gettop(L) - base);
 }
 
+/* That a file cannot be read is no error of a script. */
 static int run_file(lua_State *L) {
+  size_t n;
   tm__request *r = lua_touserdata(L, 1);
-  if (luaL_loadfile(L, r->name)) return lua_error(L);
+  int lua = luaL_loadfile(L, r->name);
+  if (lua == LUA_ERRFILE) {
+    const char *text = lua_tolstring(L, -1, &n);
+    r->status = keep_text(r->script, TM_ESYS, text, n, r->error);
+    return 0;
+  }
+  if (lua) return lua_error(L);
   call(L, r);
   return 0;
 }
@@ -169,13 +233,17 @@ static int check_args(const tm__request *r, tm_error *e) {
   if (r->nargs < 0)
     return tm__fail(e, TM_EINVAL, "%s: nargs is negative (%d)", r->function,
                     r->nargs);
+  if (r->nargs > MOST_ARGS)
+    return tm__fail(e, TM_EINVAL, "%s: nargs is above %d (%d)", r->function,
+                    MOST_ARGS, r->nargs);
   return r->args || !r->nargs ? TM_OK : tm__host_null(e, r->function);
 }
 
 /* The results of the run before are gone whatever becomes of this one. */
 static int run(lua_CFunction act, tm__request *r, tm_error *e) {
   int status = check_args(r, e);
-  if (!status) r->forgets = true;
+  r->runs = true;
+  r->forgets = true;
   return status ? status : tm__script_do(act, r, e);
 }
 
@@ -207,7 +275,8 @@ int tm_script_call(tm_script *s, const char *function, const tm_value *args,
                    .name = function,
                    .args = args,
                    .nargs = nargs};
-  return function ? run(call_global, &r, e) : tm__host_null(e, r.function);
+  int status = tm__script_check_path(&r, e);
+  return status ? status : run(call_global, &r, e);
 }
 
 /* ---- what it left ---- */
@@ -230,23 +299,29 @@ struct lua_State *tm_script_state(tm_script *s) {
 
 /* ---- callbacks ---- */
 
+static int note_count(lua_State *L) {
+  tm__request *r = lua_touserdata(L, lua_upvalueindex(1));
+  *r->out = tm_integer(lua_tointeger(L, 1));
+  return 0;
+}
+
 /* Nothing is due in a state that never loaded tidemill. */
 static int poll(lua_State *L) {
-  tm__request *r = lua_touserdata(L, 1);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  if (lua_getfield(L, -1, "tidemill") != LUA_TTABLE) return 0;
-  lua_getfield(L, -1, "poll");
-  lua_call(L, 0, 1);
-  if (r->out) *r->out = tm_integer(lua_tointeger(L, -1));
+  if (lua_getfield(L, -1, "tidemill.result") != LUA_TTABLE) return 0;
+  lua_getfield(L, -1, "report");
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, note_count, 1);
+  lua_call(L, 1, 0);
   return 0;
 }
 
 int tm_script_poll(tm_script *s, int *count, tm_error *e) {
   tm_value ran = tm_integer(0);
-  tm__request r = {.script = s, .function = "tm_script_poll", .out = &ran};
-  if (count) *count = 0;
+  tm__request r = {
+      .script = s, .function = "tm_script_poll", .out = &ran, .runs = true};
   int status = tm__script_do(poll, &r, e);
-  if (count && !status) *count = (int)ran.as.integer;
+  if (count) *count = (int)ran.as.integer;
   return status;
 }
 

@@ -23,6 +23,7 @@ struct tm_script {
   lua_State *L;
   _Atomic bool busy;
   _Atomic int stop;
+  uint64_t stopped_at; /* tm__now() of the first time in this run; 0: never */
   unsigned flags;
   tm__kept results, got;
   char *error; /* of the last run, in full; NULL: none, or no memory for it */
@@ -36,11 +37,14 @@ typedef struct tm__request {
   const char *function; /* of the API, for messages */
   const char *name;     /* of a file, a chunk or a global */
   const char *code;
-  const tm_value *args;
+  const tm_value *args; /* nargs, checked before anything is done */
   int nargs;
   tm_value *out;
   const void *closure; /* of set_function */
   bool forgets;        /* the results of the run before */
+  bool runs;           /* code of the script's, for which it may be stopped */
+  int status;          /* what failed without a Lua error */
+  tm_error *error;     /* of the caller */
 } tm__request;
 
 /* Does a request with the script to itself: the status and the text. What fails
@@ -50,6 +54,9 @@ int tm__script_do(lua_CFunction act, tm__request *r, tm_error *e);
 /* Keeps the n values at the top for C, and pops them; raises. */
 void tm__script_keep(lua_State *L, tm__kept *k, const tm_script *s, int n);
 void tm__script_forget(tm__kept *k, const tm_script *s);
+
+/* TM_EINVAL when the request's name is no path of fields. */
+int tm__script_check_path(const tm__request *r, tm_error *e);
 
 /* Pushes what a path of fields names, nil when the last is not there. Raises
    when one on the way is missing. */

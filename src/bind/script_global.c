@@ -49,6 +49,19 @@ void tm__script_push_path(lua_State *L, const char *path) {
   step(L, path, name, strlen(name));
 }
 
+int tm__script_check_path(const tm__request *r, tm_error *e) {
+  const char *at = r->name;
+  if (!at) return tm__host_null(e, r->function);
+  while (*at && *at != '.') {
+    at += strcspn(at, ".");
+    if (!*at) return TM_OK;
+    at++;
+  }
+  return tm__fail(e, TM_EINVAL,
+                  "%s: '%.200s' is no name, nor a path of names (\"a.b\")",
+                  r->function, r->name);
+}
+
 /* ---- get and set ---- */
 
 static int get(lua_State *L) {
@@ -62,9 +75,10 @@ static int get(lua_State *L) {
 int tm_script_get(tm_script *s, const char *name, tm_value *out, tm_error *e) {
   tm__request r = {
       .script = s, .function = "tm_script_get", .name = name, .out = out};
-  if (!name || !out) return tm__host_null(e, r.function);
+  if (!out) return tm__host_null(e, r.function);
   *out = tm_nil();
-  return tm__script_do(get, &r, e);
+  int status = tm__script_check_path(&r, e);
+  return status ? status : tm__script_do(get, &r, e);
 }
 
 static int set(lua_State *L) {
@@ -76,9 +90,13 @@ static int set(lua_State *L) {
 }
 
 int tm_script_set(tm_script *s, const char *name, tm_value value, tm_error *e) {
-  tm__request r = {
-      .script = s, .function = "tm_script_set", .name = name, .args = &value};
-  return name ? tm__script_do(set, &r, e) : tm__host_null(e, r.function);
+  tm__request r = {.script = s,
+                   .function = "tm_script_set",
+                   .name = name,
+                   .args = &value,
+                   .nargs = 1};
+  int status = tm__script_check_path(&r, e);
+  return status ? status : tm__script_do(set, &r, e);
 }
 
 /* ---- functions of the host's ---- */
@@ -163,6 +181,7 @@ int tm_script_set_function(tm_script *s, const char *name, tm_function_fn fn,
                    .function = "tm_script_set_function",
                    .name = name,
                    .closure = &c};
-  if (!name || !fn) return tm__host_null(e, r.function);
-  return tm__script_do(set_function, &r, e);
+  if (!fn) return tm__host_null(e, r.function);
+  int status = tm__script_check_path(&r, e);
+  return status ? status : tm__script_do(set_function, &r, e);
 }

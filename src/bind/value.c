@@ -5,12 +5,44 @@
 #include "bind/larray.h"
 #include "bind/lcounter.h"
 
+/* ---- what hosts get wrong ---- */
+
+static int check_array(const tm_runtime *rt, const tm_array *a, tm_error *e) {
+  if (!a) return tm__fail(e, TM_EINVAL, "an array of the host's is NULL");
+  if (a->rt == rt) return TM_OK;
+  return tm__fail(e, TM_EINVAL, "the array is of another runtime");
+}
+
+static int check_key(const tm_runtime *rt, tm_key key, tm_error *e) {
+  int kind = tm__store_kind_of(rt->store, key);
+  if (kind == TM__OBJECT || kind == TM__COUNTER) return TM_OK;
+  if (!kind) return tm__fail(e, TM_ENOKEY, "the key was removed, or never was");
+  return tm__fail(e, TM_EINVAL,
+                  "the key is not that of an object or a counter");
+}
+
+int tm__value_check(const tm_runtime *rt, const tm_value *v, tm_error *e) {
+  switch (v->type) {
+  case TM_NIL:
+  case TM_BOOLEAN:
+  case TM_INTEGER:
+  case TM_NUMBER: return TM_OK;
+  case TM_STRING:
+    if (v->as.string.text || !v->as.string.len) return TM_OK;
+    return tm__fail(e, TM_EINVAL, "a string of the host's is NULL");
+  case TM_ARRAY: return check_array(rt, v->as.array, e);
+  case TM_KEY: return check_key(rt, v->as.key, e);
+  case TM_OTHER: return tm__fail(e, TM_EINVAL, "a Lua value stays in Lua");
+  default:
+    return tm__fail(e, TM_EINVAL, "a value of the host's has no known type");
+  }
+}
+
 /* ---- to Lua ---- */
 
 void tm__array_push_host(lua_State *L, const tm_array *a) {
   tm__arraybox *box = tm__array_push_empty(L);
   tm_runtime *rt = box->handle.rt;
-  if (a->rt != rt) luaL_error(L, "the array is of another runtime");
   if (!tm__store_retain(rt->store, a->array.key))
     luaL_error(L, "the array is gone");
   box->array = a->array;
@@ -25,9 +57,7 @@ void tm__array_push_host(lua_State *L, const tm_array *a) {
 static void push_key(lua_State *L, tm_key key) {
   tm__store *store = tm__state_get(L)->rt->store;
   int kind = tm__store_kind_of(store, key);
-  if (kind == 0) luaL_error(L, "the key was removed, or never was");
-  if (kind != TM__OBJECT && kind != TM__COUNTER)
-    luaL_error(L, "the key is not that of an object or a counter");
+  if (!kind) luaL_error(L, "the key was removed");
   tm__handle *h = tm__handle_push(L, kind, 0, 2);
   if (kind == TM__COUNTER) {
     lua_pushliteral(L, "Count: {}");
@@ -38,8 +68,6 @@ static void push_key(lua_State *L, tm_key key) {
 }
 
 static void push_string(lua_State *L, const tm_value *v) {
-  if (!v->as.string.text && v->as.string.len)
-    luaL_error(L, "a string of the host's is NULL");
   lua_pushlstring(L, v->as.string.text ? v->as.string.text : "",
                   v->as.string.len);
 }
@@ -56,7 +84,10 @@ static void need_module(lua_State *L) {
 }
 
 void tm__value_push(lua_State *L, tm_value v) {
+  tm_error e;
   tm__checkstack(L, 8);
+  if (tm__value_check(tm__state_get(L)->rt, &v, &e))
+    luaL_error(L, "%s", e.text);
   switch (v.type) {
   case TM_NIL: lua_pushnil(L); return;
   case TM_BOOLEAN: lua_pushboolean(L, v.as.boolean); return;
@@ -64,7 +95,6 @@ void tm__value_push(lua_State *L, tm_value v) {
   case TM_NUMBER: lua_pushnumber(L, v.as.number); return;
   case TM_STRING: push_string(L, &v); return;
   case TM_ARRAY:
-    if (!v.as.array) luaL_error(L, "an array of the host's is NULL");
     need_module(L);
     tm__array_push_host(L, v.as.array);
     return;
@@ -72,7 +102,7 @@ void tm__value_push(lua_State *L, tm_value v) {
     need_module(L);
     push_key(L, v.as.key);
     return;
-  default: luaL_error(L, "a value of the host's has no known type");
+  default: return;
   }
 }
 
@@ -83,12 +113,14 @@ void tm__value_no_memory(lua_State *L) {
   lua_error(L);
 }
 
-/* What is raised for want of memory here begins as Lua's own message does,
-   without a place in the script. */
+/* What is raised for want of memory says so as Lua's own message does, behind
+   the place in the script if there is one. */
 int tm__value_code(int status, const char *text) {
-  static const char words[] = "not enough memory";
-  bool ours = strncmp(text, words, sizeof words - 1) == 0;
-  return status == LUA_ERRMEM || ours ? TM_ENOMEM : TM_ELUA;
+  const char *at = strstr(text, "not enough memory");
+  if (status == LUA_ERRMEM || at == text) return TM_ENOMEM;
+  bool first = at && (size_t)(at - text) < strcspn(text, "\n");
+  return first && at > text + 2 && strncmp(at - 2, ": ", 2) == 0 ? TM_ENOMEM
+                                                                 : TM_ELUA;
 }
 
 static tm_value get_number(lua_State *L, int index) {
@@ -165,8 +197,11 @@ static int check_state(lua_State *L, const char *function, tm_error *e) {
 }
 
 int tm_lua_push(lua_State *L, tm_value value, tm_error *e) {
+  tm_error why;
   int status = check_state(L, "tm_lua_push", e);
   if (status) return status;
+  status = tm__value_check(tm__state_find(L)->rt, &value, &why);
+  if (status) return tm__fail(e, status, "tm_lua_push: %.300s", why.text);
   lua_pushcfunction(L, protected_push);
   lua_pushlightuserdata(L, &value);
   status = lua_pcall(L, 1, 1, 0);

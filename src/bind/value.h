@@ -7,8 +7,11 @@
 #include "bind/bind.h"
 #include "host/array.h"
 
-/* Pushes a value; raises for one that makes no sense here, an array of another
-   runtime for instance. */
+/* Whether a value makes sense in the states of a runtime: TM_EINVAL, of an
+   array of another runtime for instance, or TM_ENOKEY. */
+int tm__value_check(const tm_runtime *rt, const tm_value *v, tm_error *e);
+
+/* Pushes a value; raises for one that makes no sense here. */
 void tm__value_push(lua_State *L, tm_value v);
 
 /* The value at an index. A string is Lua's own; an array is a new handle, the

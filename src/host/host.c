@@ -53,9 +53,14 @@ int tm_poll(tm_runtime *rt) {
   return count;
 }
 
+/* One that was made stays, for callbacks that are due when rt is closed. */
 int tm_fd(tm_runtime *rt) {
-  int fd, status = tm__host_open(rt, "tm_fd", NULL);
-  tm__inbox *box = status ? NULL : tm__runtime_inbox(rt);
+  int fd, status = TM_OK;
+  tm__inbox *box = rt ? atomic_load(&rt->inbox) : NULL;
+  if (!box || !tm__inbox_watched(box)) {
+    status = tm__host_open(rt, "tm_fd", NULL);
+    box = status ? NULL : tm__runtime_inbox(rt);
+  }
   if (!status && !box) status = TM_ENOMEM;
   if (!status) status = tm__inbox_event(box, &fd, NULL);
   return status ? status : fd;

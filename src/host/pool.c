@@ -3,6 +3,7 @@
 #include "host/job.h"
 #include "run/config.h"
 #include "run/process.h"
+#include "run/region.h"
 
 /* More threads than this are a mistake; a region counts to 2^15. */
 enum { MOST_WORKERS = 4095 };
@@ -214,7 +215,7 @@ static bool late(void *end) { return tm__now() >= *(const uint64_t *)end; }
 
 int tm_pool_join(tm_pool *p, double timeout, tm_error *e) {
   if (!p) return tm__host_null(e, "tm_pool_join");
-  if (on_worker(p))
+  if (on_worker(p) || tm__region_inside_pool(p->owned.pool))
     return tm__fail(e, TM_ETHREAD, "a worker cannot join its own pool");
   if (tm__pool_state_of(p->owned.pool) == TM__OPEN)
     return tm__fail(e, TM_EINVAL, "tm_pool_join: close the pool first");

@@ -205,7 +205,7 @@ static int run_here(tm_pool *p, const tm__hostrun *r, void *result,
   if (limit) c.deadline = tm__now() + limit;
   c.watch = &p->owned.stopped;
   tm__pool *pool = tm__pool_ref(p->owned.pool);
-  tm__region_run(tm__hostpool_fake(p) ? NULL : pool, &c, &o);
+  tm__region_run(pool, &c, &o);
   tm__outcome end;
   tm__call_outcome(&c, &end);
   status = tm__hostrun_outcome(r->kernel, &end, e);

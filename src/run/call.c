@@ -201,6 +201,8 @@ static int given_fail(const tm_call *given, int64_t item, const char *format,
   tm__work *w = work_of(given);
   va_list values;
   w->failed = true;
+  if (item >= given->last) item = given->last - 1;
+  if (item < given->first) item = given->first;
   va_start(values, format);
   note_failure(w->call, item, format, values);
   va_end(values);

@@ -131,10 +131,13 @@ void tm__kernels_term(tm__kernels *ks) {
   pthread_mutex_destroy(&ks->lock);
 }
 
+/* library NULL: by the name alone. */
 static tm__kernel *find_in(tm__kernel *k, const tm__library *library,
                            const char *name) {
-  for (; k; k = k->next)
-    if (k->library == library && strcmp(k->name, name) == 0) return k;
+  for (; k; k = k->next) {
+    bool there = k->library == library || (!library && k->published);
+    if (there && strcmp(k->name, name) == 0) return k;
+  }
   return NULL;
 }
 
@@ -279,6 +282,28 @@ int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
   pthread_mutex_unlock(&ks->lock);
   *out = library;
   return status;
+}
+
+/* ks->lock is held. A kernel of the library whose name is taken. */
+static const tm__kernel *find_taken(const tm__kernels *ks,
+                                    const tm__library *library) {
+  for (const tm__kernel *k = ks->first; k; k = k->next)
+    if (k->library == library && find_in(ks->first, NULL, k->name)) return k;
+  return NULL;
+}
+
+int tm__kernels_publish(tm__kernels *ks, const tm__library *library,
+                        tm_error *e) {
+  pthread_mutex_lock(&ks->lock);
+  const tm__kernel *taken = find_taken(ks, library);
+  for (tm__kernel *k = taken ? NULL : ks->first; k; k = k->next)
+    if (k->library == library) k->published = true;
+  pthread_mutex_unlock(&ks->lock);
+  if (!taken) return TM_OK;
+  return tm__fail(e, TM_EINVAL,
+                  "%.200s: kernel '%.60s': there is one of this "
+                  "name",
+                  library->path, taken->name);
 }
 
 /* ks->lock is held. */

@@ -2,11 +2,12 @@
  * kernel.h: kernels that are known, and the libraries they come from
  *
  * A runtime has a list of kernels: those that the host registered (library
- * "") and those of the libraries that were opened. A kernel stays until the
- * runtime goes, and a library is never unloaded: its code may be on some
- * thread's stack. So a tm__kernel may be kept without being counted, and
- * travels as the path of its library and its name; a worker process that was
- * there before it loads it then.
+ * "") and those of the libraries that were opened. The host's are found by
+ * their names alone, and so are those of a library that was published. A kernel
+ * stays until the runtime goes, and a library is never unloaded: its code may
+ * be on some thread's stack. So a tm__kernel may be kept without being counted,
+ * and travels as the path of its library and its name; a worker process that
+ * was there before it loads it then.
  *
  * Threads: any thread may open libraries and look kernels up.
  */
@@ -43,7 +44,8 @@ typedef struct tm__kernel {
   tm_kernel entry; /* its texts are not to be used: the library's */
   tm__signature signature;
   tm__reduce reduce;
-  void *user; /* of whoever defined it; freed with it */
+  void *user;     /* of whoever defined it; freed with it */
+  bool published; /* found by its name alone; the list's lock */
 
   /* What items cost in earlier runs: a fingerprint of the arguments' sizes
      above, nanoseconds an item as the bits of a float below; 0: not known.
@@ -109,8 +111,14 @@ void tm__kernels_set_define(tm__kernels *ks, tm__define_fn define);
 int tm__kernels_open(tm__kernels *ks, const char *path, const tm__library **out,
                      tm_error *e);
 
-/* A kernel by its library's path ("" or NULL: the host's) and name; NULL when
-   there is none. Does not load anything. */
+/* From now on the kernels of a library are found as the host's are; they keep
+   their path, by which other processes find them. TM_EINVAL, and none of them
+   is, when a name is taken. */
+int tm__kernels_publish(tm__kernels *ks, const tm__library *library,
+                        tm_error *e);
+
+/* A kernel by its library's path ("" or NULL: the host's, or published) and
+   name; NULL when there is none. Does not load anything. */
 tm__kernel *tm__kernels_find(tm__kernels *ks, const char *path,
                              const char *name);
 

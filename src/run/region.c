@@ -103,6 +103,8 @@ static void set_prior(tm__call *c, uint32_t print, double each) {
 
 /* A caller in its call; `region` is NULL while it must work alone. */
 typedef struct caller {
+  const struct caller *below; /* in whose item this one began */
+  tm__pool *pool;
   tm__region *region;
   tm__call *call;
   tm__work work;
@@ -112,6 +114,8 @@ typedef struct caller {
   int64_t done;   /* units in them */
   uint32_t woken; /* sleepers */
 } caller;
+
+static _Thread_local const caller *innermost;
 
 static void measure(caller *me, int64_t units) {
   me->spent += pacer_note(&me->pace, units);
@@ -308,12 +312,26 @@ static void do_units(caller *me, double each) {
   join_all(me);
 }
 
+bool tm__region_inside(const tm_runtime *rt) {
+  const caller *c = innermost;
+  while (c && c->call->mem != &rt->mem) c = c->below;
+  return c != NULL;
+}
+
+bool tm__region_inside_pool(const tm__pool *pool) {
+  const caller *c = innermost;
+  while (c && c->pool != pool) c = c->below;
+  return c != NULL;
+}
+
 void tm__region_run(tm__pool *pool, tm__call *c, const tm__region_options *o) {
   uint32_t print = fingerprint(c);
   double each = prior(c, print) * (double)c->plan.unit;
   caller me;
   if (!c->plan.units) return;
   me.region = take(pool);
+  me.below = innermost;
+  me.pool = pool;
   me.call = c;
   me.pace = pacer_begin(each);
   me.chunk = chunk_units(c, o->chunk);
@@ -323,7 +341,9 @@ void tm__region_run(tm__pool *pool, tm__call *c, const tm__region_options *o) {
   bool able = tm__work_begin(&me.work, c, 0, me.region ? pool->nworkers : 1);
   me.work.poll = o->poll;
   me.work.poll_argument = o->poll_argument;
+  innermost = &me;
   if (able && !tm__work_over(&me.work)) do_units(&me, each);
+  innermost = me.below;
   tm__work_end(&me.work);
   if (me.done)
     set_prior(c, print,

@@ -74,6 +74,11 @@ typedef struct tm__region_options {
 void tm__region_run(tm__pool *pool, tm__call *c,
                     const tm__region_options *options);
 
+/* Whether the calling thread is in a call of the runtime's, or of the pool's,
+   that it has begun itself. */
+bool tm__region_inside(const tm_runtime *rt);
+bool tm__region_inside_pool(const tm__pool *pool);
+
 /* Whether there is a region at all. Cheap: for workers that spin. */
 static inline bool tm__region_open(tm__region *r) {
   /* relaxed: a hint; joining looks again */

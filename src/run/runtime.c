@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "run/config.h"
+#include "run/region.h"
 #include "run/worker.h"
 
 const char *tm_version(void) { return TM_VERSION; }
@@ -227,9 +228,14 @@ static bool on_worker(const tm_runtime *rt) {
   return self && self->pool->rt == rt;
 }
 
+/* An item ends what it runs in on no thread, whichever does it. */
+static bool in_item(const tm_runtime *rt) {
+  return on_worker(rt) || tm__region_inside(rt);
+}
+
 int tm_runtime_close(tm_runtime *rt, tm_error *e) {
   if (!rt) return tm__fail(e, TM_EINVAL, "tm_runtime_close: a null argument");
-  if (on_worker(rt))
+  if (in_item(rt))
     return tm__fail(e, TM_ETHREAD,
                     "a worker cannot close the runtime that it works for");
   close_pools(rt);

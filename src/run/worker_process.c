@@ -200,8 +200,17 @@ static void describe_exit(const tm__worker *w, int code, char *text, size_t n) {
     snprintf(text, n, "the worker process ended with status %d", code);
 }
 
+/* The status of a process that somebody else has waited for. */
+enum { UNKNOWN = -1 };
+
 /* Whether it died of itself; how, as a text. */
 static bool describe(const tm__worker *w, int status, char *text, size_t n) {
+  if (status == UNKNOWN) {
+    snprintf(text, n,
+             "the worker process ended; how is not known, since the program "
+             "ignores SIGCHLD or has waited for it itself");
+    return atomic_load(&w->seat->mood) != TM__LEAVING;
+  }
   const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : "";
   int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   uint32_t mood = atomic_load(&w->seat->mood);
@@ -231,7 +240,7 @@ static void reaped(tm__worker *w, int status) {
 }
 
 bool tm__process_reap(tm__worker *w) {
-  int status = 0;
+  int status = UNKNOWN;
   siginfo_t info = {.si_pid = 0};
   if (!w->pid) return true;
   /* its number is not another's before its account is settled */

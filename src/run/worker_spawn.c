@@ -206,15 +206,21 @@ static int execute(tm__worker *w, const launch *l, pid_t *pid) {
                       s->environment);
 }
 
+/* Who reads this has a script's settings, or is a host. */
+static const char *remedy(const tm_runtime *rt) {
+  return rt->flags & TM_USE_CONFIG
+             ? "set worker_command (TIDEMILL_WORKER_COMMAND) to its path"
+             : "give its path (tm_config.command)";
+}
+
 static int refuse(const tm__worker *w, int error, tm_error *e) {
   const char *command = w->pool->spawner->command;
   errno = error;
   if (error == ENOENT || error == EACCES || error == ENOEXEC)
     return tm__fail(e, TM_ESYS,
                     "cannot start worker processes: '%s': %s; install the "
-                    "command tidemill, or set worker_command "
-                    "(TIDEMILL_WORKER_COMMAND) to its path",
-                    command, strerror(error));
+                    "command tidemill, or %s",
+                    command, strerror(error), remedy(w->pool->rt));
   return tm__fail_errno(e, "cannot start worker process %d ('%s')",
                         w->index + 1, command);
 }
