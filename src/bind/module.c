@@ -263,15 +263,50 @@ static int load_embedded(lua_State *L) {
   return 1;
 }
 
-void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+/* Pushes the loader of a module of ours; false: it is none. */
+static bool push_loader(lua_State *L, const char *name) {
+  if (strcmp(name, "tidemill.core") == 0) {
+    lua_pushcfunction(L, open_core);
+    return true;
+  }
   for (int i = 0; tm__embedded[i].name; i++) {
+    if (strcmp(tm__embedded[i].name, name) != 0) continue;
     lua_pushinteger(L, i);
     lua_pushcclosure(L, load_embedded, 1);
+    return true;
+  }
+  return false;
+}
+
+/* Stack: package.preload, a name. */
+static int find_loader(lua_State *L) {
+  return lua_type(L, 2) == LUA_TSTRING && push_loader(L, lua_tostring(L, 2));
+}
+
+/* Loaders are made when they are asked for: few workers need any, and all
+   would have to wait for their making. */
+static void preload_lazily(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, find_loader);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
+}
+
+static void preload_all(lua_State *L) {
+  for (int i = 0; tm__embedded[i].name; i++) {
+    push_loader(L, tm__embedded[i].name);
     lua_setfield(L, -2, tm__embedded[i].name);
   }
-  lua_pushcfunction(L, open_core);
+  push_loader(L, "tidemill.core");
   lua_setfield(L, -2, "tidemill.core");
+}
+
+void tm__module_preload(lua_State *L, tm_runtime *rt, tm__worker *w) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  if (w)
+    preload_lazily(L);
+  else
+    preload_all(L);
   lua_pop(L, 1);
   tm__state_open(L, rt, w);
   tm__cfunction_enable(rt);
