@@ -240,7 +240,7 @@ describe("a script with busy worker processes", function()
   it("is told how far a loop over results was", function()
     local outcome = ends("for _ in pool:imap(when_busy 'INT', tm.range(10)) "
       .. "do end", 1)
-    assert.match("^tidemill: interrupted with %d items done\n", outcome.err)
+    assert.equal("tidemill: interrupted with 3 items done\n", outcome.err)
   end)
 
   it("may go on after that", function()

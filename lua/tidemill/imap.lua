@@ -21,6 +21,7 @@ local SLICE <const> = 0.1
 ---@field private exhausted boolean
 ---@field private fault {value: any}|nil what the source raised
 ---@field private progress table|nil
+---@field private taken integer results that the loop has had
 local Stream = {}
 Stream.__index = Stream
 
@@ -53,11 +54,10 @@ local function draw(self)
   self.progress:update(done, failed)
 end
 
---- How far it was: the items that are done, whether or not they were taken.
+--- How far the loop was: what was done beyond that, nobody has.
 local function raise_interrupted(self)
-  local done = core.progress(self.job)
   error(core.new_error("interrupted",
-    ("interrupted with %d items done"):format(done)), 0)
+    ("interrupted with %d items done"):format(self.taken)), 0)
 end
 
 local function ended(self)
@@ -82,9 +82,12 @@ local function take(self)
     result.run_callbacks()
     draw(self)
     if item then
-      if ok or self.collect then return item, value end
-      if value.kind == "interrupted" then raise_interrupted(self) end
-      error(value, 0)
+      if ok or self.collect then
+        self.taken = self.taken + 1
+        return item, value
+      end
+      if core.cancelled(self.job) ~= "interrupted" then error(value, 0) end
+      raise_interrupted(self)
     end
     if core.done(self.job) then return ended(self) end
   end
@@ -113,7 +116,7 @@ end
 function imap.iterate(pool, job, given, kind, n, any, collect, progress)
   local self = setmetatable({
     job = job, source = items.source(given, kind, n), any = any,
-    collect = collect, exhausted = false, progress = progress,
+    collect = collect, exhausted = false, progress = progress, taken = 0,
   }, Stream)
   open[self] = pool
   return function() return take(self) end, nil, nil, self
