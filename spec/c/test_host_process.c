@@ -132,6 +132,65 @@ static void test_own_memory(tm_runtime *rt, tm_pool *pool) {
   CHECK(gone);
 }
 
+/* ---- workers that are forked from a script ---- */
+
+#define RUN(s, code) WELL(tm_script_run_string(s, code, NULL, NULL, 0, &err))
+
+static bool said(tm_script *s, const char *text) {
+  tm_value v = tm_script_result(s, 0);
+  return v.type == TM_STRING && strcmp(v.as.string.text, text) == 0;
+}
+
+static tm_script *make_script(tm_runtime *rt) {
+  tm_script *s = NULL;
+  WELL(tm_script_new(&s, rt, 0, &err));
+  RUN(s, "tm = require 'tidemill'\n"
+         "name = ''\n"
+         "function named() return name end\n"
+         "function die() os.execute('kill -9 $PPID') while true do end end");
+  return s;
+}
+
+/* The shared pool of a script that has ended is nobody's any more. */
+static void test_pool_of_another_script(void) {
+  tm_runtime *rt = make_runtime(TM_START_FORK);
+  tm_script *s = make_script(rt);
+  RUN(s, "name = 'one' return tm.process_pool():apply(named)");
+  CHECK(said(s, "one"));
+  tm_script_free(s);
+  s = make_script(rt);
+  RUN(s, "name = 'two' return tm.process_pool():apply(named)");
+  CHECK(said(s, "two"));
+  RUN(s, "return select(2, pcall(function()\n"
+         "  tm.process_pool():apply(die) end)).kind");
+  CHECK(said(s, "worker_died"));
+  RUN(s, "return tm.process_pool():apply(named)");
+  CHECK(said(s, "two"));
+  tm_script_free(s);
+  tm_runtime_free(rt);
+}
+
+/* What is left of it is done by the workers that it has, and by no others. */
+static void test_last_jobs_of_a_script(void) {
+  tm_runtime *rt = make_runtime(TM_START_FORK);
+  tm_script *maker = make_script(rt), *user = make_script(rt);
+  RUN(maker, "tm.process_pool():apply(named)");
+  RUN(user, "go = tm.Counter(1 << 40, '{}')\n"
+            "local go = go\n"
+            "pool = tm.process_pool()\n"
+            "job = pool:map_async(function(i)\n"
+            "  while go:value() == 0 do end\n"
+            "  if i <= 2 then die() end\n"
+            "end, tm.range(3), {chunksize = 1, errors = 'collect'})");
+  tm_script_free(maker);
+  RUN(user, "go:increment() return job:get()[3].message");
+  CHECK(said(user, "the script that made the pool has ended"));
+  RUN(user, "return tostring(select(2, pcall(pool.apply, pool, named)))");
+  CHECK(strstr(tm_script_result(user, 0).as.string.text, "closed"));
+  tm_script_free(user);
+  tm_runtime_free(rt);
+}
+
 static void test_spawned(void) {
   tm_runtime *rt = make_runtime(TM_START_SPAWN);
   tm_pool *pool = NULL;
@@ -224,7 +283,11 @@ enum { FORKS = 2 };
 int main(void) {
   test_spawned();
   test_libraries(FORKS);
-  for (int i = 0; i < FORKS; i++) test_forked();
+  for (int i = 0; i < FORKS; i++) {
+    test_forked();
+    test_pool_of_another_script();
+    test_last_jobs_of_a_script();
+  }
   CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
   return check_done();
 }

@@ -14,10 +14,14 @@ extern const tm__guest tm__guest_own;
 extern const tm__guest tm__guest_forked;
 
 /* What it has of its own. */
-int tm__forked_inherit(tm__worker *w);
+int tm__forked_inherit(tm__worker *w, tm_error *e);
 int tm__forked_open(tm__worker *w, void **state, tm_error *e);
 void tm__forked_close(tm__worker *w, void *state);
 size_t tm__forked_memory(tm__worker *w);
+
+/* The state ends: the pools whose workers are forked from it end their jobs
+   with the workers that they have. */
+void tm__forked_orphan(const struct tm__state *s);
 
 /* Runs the pool's initializer in a fresh state. */
 int tm__guest_initialize(tm__worker *w, lua_State *L, tm_error *e);
@@ -32,7 +36,8 @@ extern const tm__guest tm__guest_direct;
 typedef struct tm__paths {
   const tm__mem *mem;
   char *path, *cpath;
-  struct tm__state *script; /* of forked workers: what they inherit */
+  struct tm__state *script; /* of forked workers: what they inherit; NULL: it
+                               has ended. The monitor's lock */
 } tm__paths;
 
 /*

@@ -19,13 +19,28 @@ static tm__state *script_of(const tm__worker *w) {
 }
 
 /* Each handle of the script's is one of the child's, too. */
-int tm__forked_inherit(tm__worker *w) {
+int tm__forked_inherit(tm__worker *w, tm_error *e) {
   tm__store *store = w->pool->rt->store;
+  if (!script_of(w))
+    return tm__fail(e, TM_ESYS, "the script that made the pool has ended");
   for (tm__handle *h = script_of(w)->handles; h; h = h->next)
     if (h->key &&
         tm__ledger_inherit_key(store, w->seat->ledger, h->key) == TM_ENOMEM)
-      return TM_ENOMEM;
+      return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
   return TM_OK;
+}
+
+/* A shared pool is then replaced by one of whoever asks for it next. */
+static void orphan(tm__pool *pool, const void *script) {
+  tm__paths *paths = pool->guest_user;
+  if (pool->guest != &tm__guest_forked || !paths || paths->script != script)
+    return;
+  paths->script = NULL;
+  tm__pool_close(pool);
+}
+
+void tm__forked_orphan(const tm__state *s) {
+  tm__monitor_each(&s->rt->monitor, orphan, s);
 }
 
 /* Stack: state (light userdata). Returns the coroutine of the tasks. */

@@ -1,6 +1,7 @@
 #include "bind/handle.h"
 
 #include "bind/array_part.h"
+#include "bind/guest.h"
 
 static char record_key;
 static char table_keys[TM__T_COUNT];
@@ -10,6 +11,7 @@ static int record_gc(lua_State *L) {
   tm__state *s = lua_touserdata(L, 1);
   if (!s->rt) return 0;
   tm__handle_orphan(s);
+  tm__forked_orphan(s);
   if (s->inbox) tm__inbox_close(s->inbox);
   tm__inbox_unref(s->inbox);
   tm__runtime_unref(s->rt);

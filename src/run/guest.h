@@ -76,8 +76,9 @@ typedef struct tm__guest {
   void (*interrupt)(tm__worker *w);
 
   /* In the parent, before a worker is forked: writes down in the ledger of its
-     seat what the child will have of the store. May be NULL. TM_ENOMEM. */
-  int (*inherit)(tm__worker *w);
+     seat what the child will have of the store. May be NULL. TM_ENOMEM;
+     TM_ESYS: there is nothing to be forked from any more. */
+  int (*inherit)(tm__worker *w, tm_error *e);
 
   /* Bytes that the state uses. */
   size_t (*memory)(tm__worker *w);

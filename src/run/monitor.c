@@ -315,6 +315,14 @@ void tm__monitor_refill(tm__monitor *m) {
   }
 }
 
+void tm__monitor_each(tm__monitor *m,
+                      void (*visit)(tm__pool *, const void *),
+                      const void *argument) {
+  pthread_mutex_lock(&m->lock);
+  for (tm__pool *p = m->pools; p; p = p->watched_next) visit(p, argument);
+  pthread_mutex_unlock(&m->lock);
+}
+
 void tm__monitor_forget(tm__monitor *m, tm__pool *pool) {
   pthread_mutex_lock(&m->lock);
   for (tm__pool **at = &m->pools; *at; at = &(*at)->watched_next)

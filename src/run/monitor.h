@@ -65,6 +65,11 @@ void tm__monitor_wake(tm__monitor *m);
    script does that only looks now and then. */
 void tm__monitor_refill(tm__monitor *m);
 
+/* Calls visit(pool, argument) for each watched pool, with the lock held. */
+void tm__monitor_each(tm__monitor *m,
+                      void (*visit)(struct tm__pool *, const void *),
+                      const void *argument);
+
 /* Forgets a pool; afterwards the monitor does not touch it. */
 void tm__monitor_forget(tm__monitor *m, struct tm__pool *pool);
 

@@ -139,7 +139,7 @@ static int start_fork(tm__worker *w, tm_error *e) {
   sigset_t all, before;
   int status = tm__process_prepare(w, e);
   if (status) return status;
-  if (w->pool->guest->inherit) status = w->pool->guest->inherit(w);
+  if (w->pool->guest->inherit) status = w->pool->guest->inherit(w, e);
   fflush(NULL);
   tm__runtime_before_fork(rt);
   sigfillset(&all);
@@ -153,7 +153,7 @@ static int start_fork(tm__worker *w, tm_error *e) {
     return TM_OK;
   }
   tm__process_abort(w);
-  if (status) return tm__fail(e, status, "not enough memory for a worker");
+  if (status) return status;
   return tm__fail_errno(e, "cannot fork worker process %d", w->index + 1);
 }
 
