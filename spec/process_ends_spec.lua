@@ -286,3 +286,75 @@ describe("a script with busy worker processes", function()
       outcome.out)
   end)
 end)
+
+-- A library may fork, and its child collects garbage or closes the state.
+describe("a child that somebody else forked", function()
+  if not pcall(tm.cfunction, nil, "int fork(void)") then
+    return pending "calls fork through libffi"
+  end
+
+  -- Runs `text` in such a child; then all that the script has is as it was. A
+  -- search for leaks would miss the parent's threads there.
+  local function leaves_alone(text)
+    local outcome = child.run([[
+      local tm = require "tidemill"
+      local fork = tm.cfunction(nil, "int fork(void)")
+      local wait = tm.cfunction(nil, "int wait(int *)")
+      local status = tm.array("i32", 1)
+      local own = tm.Pool { kind = "process", workers = 1 }
+      local threads, shared = tm.thread_pool(), tm.process_pool()
+      local key, numbers = tm.glob_store { 5 }, tm.array { 1, 2 }
+      local pools = { own, threads, shared }
+      for _, pool in ipairs(pools) do pool:apply(math.sqrt, { 4 }) end
+      io.stdout:flush()
+      local pid = fork()
+      if pid == 0 then
+        ]] .. text .. [[
+
+      end
+      while wait(status) ~= pid do end
+      print("child", status[1])
+      collectgarbage()
+      for _, pool in ipairs(pools) do
+        print(pool:apply(function()
+          return numbers[2] + tm.glob_read(key)[1]
+        end))
+      end
+    ]], { env = { "ASAN_OPTIONS=detect_leaks=0" } })
+    assert.equal("child\t0\n7.0\n7.0\n7.0\n", outcome.out, outcome.err)
+    assert.equal(0, outcome.status)
+    return outcome
+  end
+
+  it("may collect its pools", function()
+    leaves_alone [[
+      own, threads, shared, pools, key, numbers = nil
+      collectgarbage()
+      collectgarbage()
+      os.exit(0)
+    ]]
+  end)
+
+  it("may close the state", function()
+    leaves_alone "os.exit(0, true)"
+  end)
+
+  it("may come to the end of the script", function()
+    leaves_alone "do return end"
+  end)
+
+  it("has no pools", function()
+    local outcome = leaves_alone [[
+      for i, make in ipairs { tm.thread_pool, tm.process_pool, tm.Pool } do
+        local ok, e = pcall(make, i == 3 and {} or nil)
+        if ok or not tostring(e):find "not forked by tidemill" then
+          io.stderr:write(i, tostring(e))
+        end
+      end
+      if pcall(own.apply, own, math.sqrt, { 4 }) then os.exit(1) end
+      if tm.FakePool():apply(math.sqrt, { 4 }) ~= 2 then os.exit(1) end
+      os.exit(0)
+    ]]
+    assert.equal("", outcome.err)
+  end)
+end)

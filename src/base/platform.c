@@ -239,13 +239,17 @@ uint64_t tm__memory_limit(void) { return tm__memory_limit_at(""); }
 
 static _Atomic int32_t process;
 
-void tm__pid_changed(void) { atomic_store(&process, getpid()); }
+static void note_process(void) { atomic_store(&process, getpid()); }
+
+static void follow_forks(void) { pthread_atfork(NULL, NULL, note_process); }
 
 int32_t tm__pid(void) {
   /* relaxed: it is the same from any thread */
   int32_t pid = atomic_load_explicit(&process, memory_order_relaxed);
   if (pid) return pid;
-  tm__pid_changed();
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, follow_forks);
+  note_process();
   return tm__pid();
 }
 

@@ -43,10 +43,9 @@ uint64_t tm__memory_limit_at(const char *root);
 
 size_t tm__page_size(void);
 
-/* This process, without a system call; a forked child says that it is
-   another, before anything else. */
+/* This process, without a system call; right in each child that is forked after
+   the first call, by whomever. */
 int32_t tm__pid(void);
-void tm__pid_changed(void);
 
 /* Nanoseconds of a clock that never goes back. About 20 ns a call. */
 uint64_t tm__now(void);

@@ -35,7 +35,8 @@ void tm__handle_orphan(tm__state *s) {
 void tm__handle_drop(tm__handle *h) {
   if (!h->rt) return;
   unlink_handle(h);
-  if (h->key) tm__store_release(h->rt->store, h->key);
+  if (h->key && tm__runtime_ours(h->rt))
+    tm__store_release(h->rt->store, h->key);
   h->key = 0;
   tm__runtime_unref(h->rt);
   h->rt = NULL;

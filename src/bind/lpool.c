@@ -14,7 +14,7 @@ tm__poolbox *tm__pool_check(lua_State *L, int index) {
   tm__poolbox *box = luaL_checkudata(L, index, pool_type);
   if (!box->pool) luaL_error(L, "the pool was collected");
   if (box->pid != tm__pid())
-    luaL_error(L, "the pool is the script's, not this worker process's");
+    luaL_error(L, "the pool is the script's, not this process's");
   return box;
 }
 
@@ -142,6 +142,15 @@ static tm__pool_options read_options(lua_State *L, int table) {
   return o;
 }
 
+/* Threads are not there in a child that was forked by others, and what
+   processes share is its parent's. */
+static tm_runtime *runtime_of(lua_State *L) {
+  tm_runtime *rt = tm__state_get(L)->rt;
+  if (!is_kind(L, 1, "fake") && !tm__runtime_ours(rt))
+    luaL_error(L, "this process was not forked by tidemill: it has no pools");
+  return rt;
+}
+
 static tm__poolbox *push_box(lua_State *L, bool shared) {
   tm__poolbox *box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = (tm__poolbox){.shared = shared, .pid = tm__pid()};
@@ -178,17 +187,18 @@ static int make_pool(tm__poolbox *box, tm_runtime *rt,
 static int pool_new(lua_State *L) {
   tm_error e;
   luaL_checktype(L, 1, LUA_TTABLE);
+  tm_runtime *rt = runtime_of(L);
   tm__poolbox *box = push_box(L, false);
   tm__pool_options o = read_options(L, 1);
-  if (make_pool(box, tm__state_get(L)->rt, &o, &e)) return tm__raise(L, &e);
+  if (make_pool(box, rt, &o, &e)) return tm__raise(L, &e);
   return 1;
 }
 
 /* shared_pool{...} -> the runtime's pool of threads */
 static int pool_shared(lua_State *L) {
   tm_error e;
-  tm_runtime *rt = tm__state_get(L)->rt;
   luaL_checktype(L, 1, LUA_TTABLE);
+  tm_runtime *rt = runtime_of(L);
   tm__poolbox *box = push_box(L, true);
   tm__pool_options o = read_options(L, 1);
   int kind = is_kind(L, 1, "process") ? TM__SHARED_PROCESS : TM__SHARED_THREAD;
@@ -202,6 +212,7 @@ static int pool_shared(lua_State *L) {
 static int pool_shared_process(lua_State *L) {
   tm_runtime *rt = tm__state_get(L)->rt;
   tm__poolbox *box = push_box(L, true);
+  if (!tm__runtime_ours(rt)) return 0;
   pthread_mutex_lock(&rt->lock);
   tm__pool *pool = rt->shared[TM__SHARED_PROCESS];
   if (pool) box->pool = tm__pool_ref(pool);

@@ -9,7 +9,7 @@ char tm__unwind_mark;
 
 static int record_gc(lua_State *L) {
   tm__state *s = lua_touserdata(L, 1);
-  if (!s->rt) return 0;
+  if (!s->rt || !tm__runtime_ours(s->rt)) return 0;
   tm__handle_orphan(s);
   tm__forked_orphan(s);
   if (s->inbox) tm__inbox_close(s->inbox);

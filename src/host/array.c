@@ -181,7 +181,7 @@ tm_array *tm_array_retain(tm_array *a) {
 void tm_array_release(tm_array *a) {
   if (!a || atomic_fetch_sub(&a->refs, 1) != 1) return;
   tm__maps_close(&a->rt->maps, a->map);
-  tm__store_release(a->rt->store, a->array.key);
+  if (tm__runtime_ours(a->rt)) tm__store_release(a->rt->store, a->array.key);
   discard(a);
 }
 

@@ -47,6 +47,7 @@ static tm_runtime *allocate(const tm_config *c) {
   tm_runtime *rt = tm__calloc(&mem, 1, sizeof *rt);
   if (!rt) return NULL;
   rt->mem = mem;
+  rt->pid = tm__pid();
   rt->flags = c->flags;
   rt->on_state = c->on_state;
   rt->on_state_user = c->on_state_user;
@@ -238,7 +239,7 @@ int tm_runtime_close(tm_runtime *rt, tm_error *e) {
   if (in_item(rt))
     return tm__fail(e, TM_ETHREAD,
                     "a worker cannot close the runtime that it works for");
-  close_pools(rt);
+  if (tm__runtime_ours(rt)) close_pools(rt);
   return TM_OK;
 }
 
@@ -254,7 +255,7 @@ static void *free_elsewhere(void *rt) {
    runtime stays. */
 void tm_runtime_free(tm_runtime *rt) {
   pthread_t thread;
-  if (!rt) return;
+  if (!rt || !tm__runtime_ours(rt)) return;
   if (!on_worker(rt))
     free_elsewhere(rt);
   else if (pthread_create(&thread, NULL, free_elsewhere, rt) == 0)
@@ -267,6 +268,7 @@ tm_runtime *tm__runtime_ref(tm_runtime *rt) {
 }
 
 void tm__runtime_unref(tm_runtime *rt) {
+  if (!tm__runtime_ours(rt)) return;
   if (atomic_fetch_sub(&rt->refs, 1) != 1) return;
   tm__monitor_term(&rt->monitor);
   tm__msg_unref(rt->settings, &rt->mem, rt->store);
@@ -366,6 +368,7 @@ void tm__runtime_after_fork(tm_runtime *rt) {
 
 void tm__runtime_child(tm_runtime *rt, tm__pool *pool, tm__ledger *ledger) {
   tm__runtime_after_fork(rt);
+  rt->pid = tm__pid();
   init_locks(rt);
   tm__arena_child(rt->arena);
   tm__store_child(rt->store, ledger);

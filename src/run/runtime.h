@@ -37,6 +37,7 @@ typedef struct tm__owned {
 
 struct tm_runtime {
   _Atomic uint32_t refs;
+  int32_t pid; /* of the process whose it is */
   tm__mem mem;
   tm__log log;
   tm__arena *arena;
@@ -72,6 +73,12 @@ struct tm_runtime {
   tm__pool *shared[TM__SHARED_COUNT];
   tm__pool *retired; /* shared pools that were closed and replaced */
 };
+
+/* Whether the runtime is this process's. In a child that somebody else forked
+   it is not: what it shares is the parent's, and its threads are not there. */
+static inline bool tm__runtime_ours(const tm_runtime *rt) {
+  return rt->pid == tm__pid();
+}
 
 tm_runtime *tm__runtime_ref(tm_runtime *rt);
 void tm__runtime_unref(tm_runtime *rt);

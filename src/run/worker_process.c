@@ -121,7 +121,6 @@ _Noreturn void tm__process_live(tm__worker *w) {
 static _Noreturn void forked(tm__worker *w, int32_t parent, bool main_thread) {
   tm__pool *pool = w->pool;
   tm__process_begin(parent, main_thread);
-  tm__pid_changed();
   tm__worker_child();
   tm__served = pool;
   tm__served_seat = w->seat;
