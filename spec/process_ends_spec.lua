@@ -132,6 +132,25 @@ describe("a pool of processes", function()
     assert.is_true(after.used <= before.used)
   end)
 
+  it("leaks nothing, though a worker held many jobs", function()
+    local function once(jobs)
+      local pool = pools.new("process", { workers = 1 })
+      local streams = {}
+      for i = 1, jobs do
+        streams[i] = table.pack(pool:imap(square, tm.range(100)))
+        assert.equal(1, streams[i][1](streams[i][2], streams[i][3]))
+      end
+      pools.stop(pool)
+    end
+    local function blocks_after(jobs)
+      once(jobs)
+      pools.collect()
+      return core.arena_stats().blocks
+    end
+    blocks_after(40)
+    assert.equal(blocks_after(1), blocks_after(40))
+  end)
+
   it("alternates with pools of threads", function()
     for i = 1, TURNS do
       local kind, other = "thread", "process"
@@ -265,6 +284,33 @@ describe("a script with busy worker processes", function()
       print(ok, e.kind)
     ]], 0)
     assert.equal("3.0\nfalse\tinterrupted\n", outcome.out)
+  end)
+
+  -- The kernel tells it to the children of the main thread alone.
+  it("may be killed while others than its main thread have some", function()
+    local outcome = child.run(([[
+      local tm = require "tidemill"
+      local threads = tm.Pool { kind = "thread", workers = 1 }
+      local busy = tm.Counter(1 << 40)
+      local result = threads:apply_async(function()
+        local tm = require "tidemill"
+        local pool = tm.Pool { kind = "process", workers = 1,
+                               start_method = %q }
+        print(pool:apply(function()
+          return io.open "/proc/self/stat":read "n"
+        end))
+        io.stdout:flush()
+        pool:apply(function()
+          busy:increment()
+          while true do end
+        end)
+      end)
+      while busy:value() == 0 and not result:ready() do end
+      io.popen("kill -KILL $PPID"):close()
+      while true do end
+    ]]):format(pools.start_method))
+    assert.equal(137, outcome.status, outcome.err)
+    processes.await_end { assert(tonumber(outcome.out), outcome.err) }
   end)
 
   it("leaves nothing in folders", function()

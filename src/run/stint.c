@@ -12,6 +12,7 @@
 #include "run/batch.h"
 #include "run/piece.h"
 #include "run/pool.h"
+#include "run/process.h"
 #include "run/runs.h"
 #include "run/runtime.h"
 
@@ -62,6 +63,7 @@ static bool must_stop(const tm__worker *w) {
 static bool take_claim(stint *s) {
   tm__worker *w = s->piece.worker;
   tm__job *job = s->piece.job;
+  tm__process_check_parent();
   if (must_stop(w) || !tm__job_claim(job, claim_size(s), w->pool->nworkers,
                                      (uint32_t)w->index, &s->claim))
     return false;

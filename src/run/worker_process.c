@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -58,10 +59,32 @@ void tm__process_check_parent(void) {
   if (orphans_itself && getppid() != parent_pid) _exit(TM__EXIT_DONE);
 }
 
+static void *await_parent(void *argument) {
+  struct pollfd parent = {.fd = *(int *)argument, .events = POLLIN};
+  while (poll(&parent, 1, -1) < 0 && errno == EINTR) {
+  }
+  _exit(TM__EXIT_DONE);
+}
+
+/* A thread for it, since an item may take long; false when there is none.
+   Signals are for the thread that runs the items. */
+static bool watch_parent(int32_t parent) {
+  static int pidfd;
+  sigset_t all, before;
+  pthread_t thread;
+  pidfd = (int)syscall(SYS_pidfd_open, parent, 0);
+  if (pidfd < 0) return false;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = tm__thread_start(&thread, "tm-parent", await_parent, &pidfd);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return !error && !pthread_detach(thread);
+}
+
 static void follow_parent(int32_t parent, bool watched) {
   parent_pid = parent;
-  orphans_itself = !watched;
   if (watched) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  orphans_itself = !watched && !watch_parent(parent);
   if (getppid() != parent) _exit(TM__EXIT_DONE);
 }
 
