@@ -190,10 +190,12 @@ static void vacate(tm__seat *s) {
 /* Whoever asks what seats hold has the lock. */
 static void leave_seat(tm__pool *pool, tm__seat *s) {
   void *held = (void *)atomic_load(&s->held);
+  uint32_t outgrown = atomic_exchange(&s->noutgrown, 0);
   pthread_mutex_lock(&pool->lock);
   vacate(s);
   pthread_mutex_unlock(&pool->lock);
   tm__free(pool->mem, held);
+  for (uint32_t i = 0; i < outgrown; i++) tm__free(pool->mem, s->outgrown[i]);
 }
 
 void tm__death_settle(tm__worker *w, const char *how, int kind) {

@@ -40,7 +40,9 @@ static _Atomic(tm__job *) *place(tm__hub *hub, uint64_t position) {
 
 /* ---- seats ---- */
 
-/* The table is never freed while the worker lives: the parent may read it. */
+/* No table is freed while the worker lives: the parent may read it. One is
+   noted after it was replaced, so that a kill in between loses it and nobody
+   frees it twice. */
 static void grow(tm__seat *s) {
   uint32_t cap = s->cap_held * 2 + 8;
   tm__held *before = atomic_load(&s->held);
@@ -52,6 +54,10 @@ static void grow(tm__seat *s) {
   }
   atomic_store(&s->held, table);
   s->cap_held = cap;
+  uint32_t n = atomic_load(&s->noutgrown);
+  if (!before || n == TM__OUTGROWN) return;
+  s->outgrown[n] = before;
+  atomic_store(&s->noutgrown, n + 1);
 }
 
 static tm__held *find_held(tm__seat *s, tm__job *job) {

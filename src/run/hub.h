@@ -26,6 +26,9 @@
 
 enum { TM__RING = 16384 };
 
+/* A table of held jobs doubles. */
+enum { TM__OUTGROWN = 28 };
+
 enum tm__mood {
   TM__VACANT,    /* nobody sits here */
   TM__OPENING,   /* makes its state */
@@ -67,6 +70,8 @@ typedef struct tm__seat {
   _Atomic(tm__held *) held;  /* a table of cap_held; nheld are in use */
   _Atomic uint32_t nheld;
   uint32_t cap_held;
+  tm__held *outgrown[TM__OUTGROWN]; /* smaller tables: others may read them */
+  _Atomic uint32_t noutgrown;
   _Atomic uint64_t done; /* items, ever */
   tm__ledger *ledger;    /* of the store; made by the parent */
   char crash[1500];      /* a C backtrace, as text (crash.h) */

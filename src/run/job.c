@@ -130,6 +130,12 @@ no_memory:
                   (unsigned long long)items->n);
 }
 
+/* By the script's process alone: a worker may be killed in the middle. */
+void tm__job_unwatch(tm__job *job) {
+  if (atomic_load(&job->watched) && atomic_exchange(&job->watched, false))
+    atomic_fetch_sub(&job->pool->bell->timed, 1);
+}
+
 /* In a worker process the references of a job are what its seat holds. */
 static bool foreign(const tm__job *job) {
   return job->hub && tm__served && job->hub == tm__served->hub;
@@ -145,8 +151,7 @@ tm__job *tm__job_ref(tm__job *job) {
 
 void tm__job_free(tm__job *job) {
   tm__pool *pool = job->pool;
-  if (job->watched && !tm__job_done(job))
-    atomic_fetch_sub(&pool->bell->timed, 1);
+  tm__job_unwatch(job);
   if (pool->guest->forget) pool->guest->forget(job);
   empty(job);
   words_free(job, pool->mem);
@@ -183,7 +188,7 @@ void tm__job_finish(tm__job *job) {
   tm__pool *pool = tm__job_pool(job);
   tm__hub_finishing(job->hub, job);
   if (!atomic_exchange(&job->ended, 1)) {
-    if (job->watched) atomic_fetch_sub(&pool->bell->timed, 1);
+    if (!foreign(job)) tm__job_unwatch(job);
     if (job->inbox) tm__inbox_push(job->inbox, job);
     atomic_store(&job->done, 1);
     tm__job_tell(job);

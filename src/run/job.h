@@ -152,8 +152,8 @@ struct tm__job {
   struct tm__job *sibling;      /* in tm__piece.children; its thread's */
   struct tm__job *queued_next, *queued_prev; /* in the pool; its lock */
   bool queued;                               /* its lock */
-  bool watched;   /* counted in bell.timed; set before it is submitted */
-  uint64_t taken; /* of a stream, by its owner: items taken in a row */
+  _Atomic bool watched; /* counted in bell.timed; set before it is submitted */
+  uint64_t taken;       /* of a stream, by its owner: items taken in a row */
 
   /* Written at each claim; at times, and read for each item; at times, and
      awaited; in small batches: each on lines of its own, for a line goes from
@@ -237,6 +237,10 @@ void tm__job_audit(tm__job *job);
 
 /* Does what the end of a job needs; for who finds that it was left undone. */
 void tm__job_finish(tm__job *job);
+
+/* In the script's process: the monitor need not look at the time limit of a
+   job that is done any more. Again does nothing. */
+void tm__job_unwatch(tm__job *job);
 
 /* Notes that an item failed: in raise mode nothing above it is begun. */
 void tm__job_fail(tm__job *job, uint64_t item);

@@ -279,6 +279,7 @@ void tm__pool_dismiss(tm__pool *pool, tm__job *job) {
   if (pool == tm__served) return;
   pthread_mutex_lock(&pool->lock);
   if (pool->hub ? tm__job_done(job) : tm__job_exhausted(job))
+  if (tm__job_done(job)) tm__job_unwatch(job);
     queued = unlink_job(pool, job);
   pthread_mutex_unlock(&pool->lock);
   if (queued) tm__job_unref(job);
@@ -315,7 +316,10 @@ static tm__job *turn_ring(tm__pool *pool) {
   bool more = false;
   pthread_mutex_lock(&pool->lock);
   tm__job *done = tm__hub_done(pool->hub);
-  if (done) tm__hub_remove(pool->hub, done);
+  if (done) {
+    tm__hub_remove(pool->hub, done);
+    tm__job_unwatch(done);
+  }
   while (pool->head && tm__hub_put(pool->hub, pool->head)) {
     take_out(pool, pool->head);
     more = true;

@@ -75,8 +75,8 @@ static int doze(tm__job *job, tm__ready_fn ready, void *argument,
   return status;
 }
 
-int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
-                  void *argument, uint64_t timeout) {
+static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
+                 void *argument, uint64_t timeout) {
   tm__worker *helper = tm__worker_here(job->pool);
   uint64_t end = timeout == TM__FOREVER ? timeout : tm__now() + timeout;
   for (;;) {
@@ -94,4 +94,11 @@ int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
       return ready(job, argument) ? TM_OK : TM_ETIMEOUT;
     if (status == TM_ECANCELLED && !self) return TM_ECANCELLED;
   }
+}
+
+int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
+                  void *argument, uint64_t timeout) {
+  int status = await(job, self, ready, argument, timeout);
+  if (tm__job_done(job)) tm__job_unwatch(job);
+  return status;
 }
