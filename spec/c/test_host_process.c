@@ -14,6 +14,14 @@ static int kill_at(const tm_call *c, const tm_arg *args) {
 
 static const tm_kernel killer = TM_ITEM(kill_at, "i64 at");
 
+static int end_worker(const tm_call *c, const tm_arg *args) {
+  (void)c;
+  (void)args;
+  return kill(getpid(), SIGKILL);
+}
+
+static const tm_kernel ender = TM_ITEM(end_worker, "");
+
 static tm_runtime *make_runtime(int start_method) {
   tm_runtime *rt = NULL;
   tm_config c;
@@ -23,6 +31,7 @@ static tm_runtime *make_runtime(int start_method) {
   WELL(tm_runtime_new(&rt, &c, &err));
   register_kernels(rt);
   WELL(tm_kernel_register(rt, &killer, &err));
+  WELL(tm_kernel_register(rt, &ender, &err));
   return rt;
 }
 
@@ -111,6 +120,31 @@ static void test_ignored_children(tm_pool *pool) {
   FAILS(tm_pool_run(pool, "kill_at", 10, &at, 1, NULL, 0, NULL, &err), TM_EDIED,
         "how is not known");
   signal(SIGCHLD, SIG_DFL);
+}
+
+/* One job more than there are workers, and how that one ends. */
+static void *run_elsewhere(void *pool) {
+  static tm_error e;
+  tm_job *jobs[3];
+  for (int i = 0; i < 3; i++)
+    if (tm_pool_run_async(&jobs[i], pool, "end_worker", 1, NULL, 0, NULL, &e))
+      return e.text;
+  for (int i = 0; i < 3; i++) {
+    tm_job_wait(jobs[i], 20);
+    CHECK(tm_job_result(jobs[i], NULL, 0, &e) == TM_EDIED);
+    tm_job_free(jobs[i]);
+  }
+  return e.text;
+}
+
+/* The thread that starts workers waits for one that waits for them. */
+static void test_death_of_all(tm_pool *pool) {
+  pthread_t thread;
+  void *text = "";
+  CHECK(pthread_create(&thread, NULL, run_elsewhere, pool) == 0);
+  pthread_join(thread, &text);
+  CHECK(strstr(text, "the thread that made the pool"));
+  test_death(pool);
 }
 
 static void forget(void *user, void *data) {
@@ -268,6 +302,7 @@ static void test_forked(void) {
   test_failures(pool);
   test_death(pool);
   test_ignored_children(pool);
+  test_death_of_all(pool);
   test_own_memory(rt, pool);
   end_pool(pool);
   tm_runtime_free(rt);

@@ -71,6 +71,7 @@ struct tm__pool {
   tm__worker **workers;
   int missing;      /* places to be filled again */
   _Atomic int dead; /* processes to be replaced by the script's thread */
+  _Atomic uint64_t died_at;   /* tm__now() when the last of them ended */
   _Atomic uint64_t refill_at; /* tm__now() before which there is no use */
   int stillborn;              /* processes in a row that died as they opened */
   char last_words[400];       /* how the last of them ended */
@@ -138,8 +139,14 @@ bool tm__pool_audit(tm__pool *pool);
    not start one. When none can be started, what is left fails. */
 void tm__pool_refill(tm__pool *pool);
 
+/* For a thread that waits for a pool which has no worker left, and which it may
+   not refill: when the thread that may has not done so for a second, what is
+   left fails. */
+void tm__pool_give_up(tm__pool *pool);
+
 /* Whether this thread would have something to do in tm__pool_refill, now; and
-   when to look again whether it has, TM__FOREVER: somebody will tell. */
+   when to look again whether it has, or to give up; TM__FOREVER: somebody will
+   tell. */
 bool tm__pool_wants_refill(tm__pool *pool);
 uint64_t tm__pool_refill_at(tm__pool *pool);
 

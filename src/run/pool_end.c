@@ -254,6 +254,9 @@ enum { STILLBORN = 3 };
 /* When the system refuses one, it is asked again after this. */
 #define REFILL_NS 20000000u
 
+/* So long may it take the thread that forks to come by. */
+#define STRANDED_NS 1000000000u
+
 /* A worker in the place of one that has exited; false when there is none. */
 static bool fill(tm__pool *pool, int index, tm_error *e) {
   tm__worker *w = tm__worker_new(pool, index);
@@ -302,8 +305,25 @@ bool tm__pool_wants_refill(tm__pool *pool) {
   return may_refill(pool) && tm__now() >= atomic_load(&pool->refill_at);
 }
 
+/* Whether places are empty that another thread alone may fill: all of them. */
+static bool is_stranded(tm__pool *pool) {
+  if (!pool->hub || !pool->kind->forks || pool == tm__served) return false;
+  return atomic_load(&pool->dead) == pool->nworkers && !may_refill(pool);
+}
+
 uint64_t tm__pool_refill_at(tm__pool *pool) {
+  if (is_stranded(pool)) return atomic_load(&pool->died_at) + STRANDED_NS;
   return may_refill(pool) ? atomic_load(&pool->refill_at) : TM__FOREVER;
+}
+
+void tm__pool_give_up(tm__pool *pool) {
+  uint64_t now = tm__now();
+  if (!is_stranded(pool)) return;
+  if (now < atomic_load(&pool->died_at) + STRANDED_NS) return;
+  atomic_store(&pool->died_at, now);
+  tm__pool_fail_rest(pool, "all worker processes have ended, and the thread "
+                           "that made the pool, which alone starts others, "
+                           "did not come to that");
 }
 
 void tm__pool_refill(tm__pool *pool) {

@@ -83,6 +83,7 @@ static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
     if (ready(job, argument)) return TM_OK;
     if (tm__worker_must_unwind()) return TM_ECANCELLED;
     tm__pool_refill(job->pool);
+    tm__pool_give_up(job->pool);
     tm__job_audit(job);
     if (helper && tm__job_claimable(job)) {
       tm__pool_help(helper, job);

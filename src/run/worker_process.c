@@ -275,6 +275,7 @@ bool tm__process_reap(tm__worker *w) {
   reaped(w, status);
   if (!failed) waitpid(pid, NULL, WNOHANG);
   atomic_store(&w->exited, 1);
+  atomic_store(&w->pool->died_at, tm__now());
   atomic_fetch_add(&w->pool->dead, 1);
   atomic_fetch_add(&w->pool->ends, 1);
   tm__futex_wake(&w->pool->ends, INT32_MAX, false);
