@@ -245,9 +245,7 @@ static void wake(tm__pool *pool, uint64_t count) {
 
 void tm__pool_wake_all(tm__pool *pool) { wake(pool, UINT64_MAX); }
 
-/* A worker that spun may have taken one of several jobs whose submitters
-   counted on it: it passes the call on. */
-static void wake_next(tm__pool *pool) {
+void tm__pool_pass_on(tm__pool *pool) {
   if (any_sleeps(pool) && !count_spinners(pool))
     tm__futex_wake(&pool->bell->epoch, 1, pool->hub != NULL);
 }
@@ -279,9 +277,9 @@ void tm__pool_dismiss(tm__pool *pool, tm__job *job) {
   if (pool == tm__served) return;
   pthread_mutex_lock(&pool->lock);
   if (pool->hub ? tm__job_done(job) : tm__job_exhausted(job))
-  if (tm__job_done(job)) tm__job_unwatch(job);
     queued = unlink_job(pool, job);
   pthread_mutex_unlock(&pool->lock);
+  if (tm__job_done(job)) tm__job_unwatch(job);
   if (queued) tm__job_unref(job);
   if (tm__pool_state_of(pool) != TM__OPEN) tm__pool_wake_all(pool);
 }
@@ -374,7 +372,7 @@ int tm__pool_submit(tm__pool *pool, tm__job *job, tm_error *e) {
     int status =
         tm__monitor_limit(&pool->rt->monitor, pool, job->spec.timeout, e);
     if (status) return status;
-    job->watched = true;
+    atomic_store(&job->watched, true);
   }
   tm__pool_sweep(pool);
   tm__pool_refill(pool);
@@ -426,7 +424,7 @@ static bool look(tm__pool *pool, tm__job **out, int *status) {
   *status = !job && tm__pool_ended(pool) ? TM_ECLOSED : TM_OK;
   *out = job ? tm__job_ref(job) : NULL;
   pthread_mutex_unlock(&pool->lock);
-  if (more) wake_next(pool);
+  if (more) tm__pool_pass_on(pool);
   tm__job_unref(dropped);
   return !dropped;
 }
@@ -438,7 +436,7 @@ int tm__pool_next(tm__pool *pool, tm__job **out) {
     *out = tm__pool_state_of(pool) == TM__TERMINATED
                ? NULL
                : tm__hub_next(pool->hub, &more);
-    if (*out && (more || unclaimed(*out) > 1)) wake_next(pool);
+    if (*out && (more || unclaimed(*out) > 1)) tm__pool_pass_on(pool);
     return !*out && tm__pool_ended(pool) ? TM_ECLOSED : TM_OK;
   }
   while (!look(pool, out, &status)) {

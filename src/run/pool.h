@@ -169,6 +169,10 @@ void tm__pool_dismiss(tm__pool *pool, tm__job *job);
 /* Wakes the workers that sleep, to look at jobs and at the pool's state. */
 void tm__pool_wake_all(tm__pool *pool);
 
+/* For a worker that spun, and whom submitters counted on while it has something
+   else to do: wakes another, unless one spins. */
+void tm__pool_pass_on(tm__pool *pool);
+
 /* For workers: a job with something to claim (a reference), NULL when there
    is none now, TM_ECLOSED when there never will be. */
 int tm__pool_next(tm__pool *pool, tm__job **out);

@@ -12,10 +12,13 @@
 #include "run/runtime.h"
 #include "run/worker.h"
 
-/* Works in the pool's region, when there is one that needs this worker. */
-static bool attend(tm__worker *w) {
+/* Works in the pool's region, when there is one that needs this worker. Who
+   submitted a job may have woken this one for it, or nobody because it spun. */
+static void attend(tm__worker *w) {
   tm__region *r = w->pool->region;
-  return r && tm__region_open(r) && tm__region_join(r, w);
+  if (!r || !tm__region_open(r)) return;
+  if (atomic_load(&w->pool->nqueued)) tm__pool_pass_on(w->pool);
+  tm__region_join(r, w);
 }
 
 /* Threads are counted; a process says it in its seat, since one that was
@@ -34,11 +37,13 @@ static void set_sleeping(tm__worker *w, bool sleeps) {
     atomic_fetch_add(&w->pool->bell->sleepers, sleeps ? 1 : UINT32_MAX);
 }
 
-/* While it works in a region, a worker does not count as one that spins. */
-static bool attend_spinning(tm__worker *w) {
+/* While it works in a region, a worker does not count as one that spins. Who
+   submitted before that may have woken nobody. */
+static bool attend_spinning(tm__worker *w, uint32_t seen) {
   tm__region *r = w->pool->region;
   if (!r || !tm__region_open(r)) return false;
   set_spinning(w, false);
+  if (atomic_load(&w->pool->bell->epoch) != seen) tm__pool_pass_on(w->pool);
   bool attended = tm__region_join(r, w);
   set_spinning(w, true);
   return attended;
@@ -64,7 +69,7 @@ static bool spin(tm__worker *w, uint32_t seen) {
   do {
     for (int i = 0; i < 64 && !news; i++) {
       tm__relax();
-      if (attend_spinning(w)) until = tm__now() + TM__SPIN_NS;
+      if (attend_spinning(w, seen)) until = tm__now() + TM__SPIN_NS;
       news = atomic_load(&pool->bell->epoch) != seen;
     }
     if (!news) sched_yield(); /* who submits may be queued on this CPU */
