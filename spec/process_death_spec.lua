@@ -12,6 +12,9 @@ local ipairs, os, setmetatable, tostring = ipairs, os, setmetatable, tostring
 
 local DEATHS <const> = os.getenv "TIDEMILL_STRESS" == "small" and 12 or 60
 
+-- Bytes: what a pool has for itself is lost with its process.
+local SMALL_CHANGE <const> = 4096
+
 local SIGNALS = child.sanitized and { "TERM", "USR1" }
   or { "SEGV", "ABRT", "BUS", "FPE", "TERM" }
 
@@ -30,6 +33,45 @@ describe("a worker process that dies", function()
     assert.not_equal(pids[1], pids[2])
     assert.equal(2, #processes.workers())
   end
+
+  it("leaves nothing of the pools that it made", function()
+    if pools.start_method == "spawn" then
+      return pending "forked workers alone make process pools here"
+    end
+    local key = tm.glob_store { 1 }
+    local function once(dies)
+      local outer <close> = pools.new("process", { workers = 1 })
+      local ok, e = pcall(outer.apply, outer, function()
+        local inner, busy = pools.new "process", pools.signal()
+        local kept = pools.globals()
+        local numbers = tm.array("f64", 1000)
+        kept.inner, kept.iterator = inner, { inner:imap(square, tm.range(9)) }
+        kept.result = inner:map_async(function()
+          pools.globals().own = { tm.glob_read(key), tm.array("f64", 1000) }
+          busy:increment(numbers[1] == 0 and 1 or 2)
+          while dies do end
+        end, tm.range(8), { chunksize = 1 })
+        pools.await(busy, 2)
+        if dies then processes.die() end
+        pools.stop(inner)
+        kept.inner, kept.iterator, kept.result = nil, nil, nil
+        pools.collect()
+      end)
+      assert.equal(dies and "worker_died", not ok and e.kind)
+      pools.stop(outer)
+    end
+    local function left(dies)
+      once(dies)
+      pools.collect()
+      return core.store_count(), core.arena_stats().used
+    end
+    left(false)
+    local count, before = left(false)
+    local after, used = left(true)
+    assert.equal(count, after)
+    assert.is_true(used - before < SMALL_CHANGE, used - before)
+    tm.glob_remove(key)
+  end)
 
   it("fails its item alone, and says of what", function()
     local e = faults.kind("worker_died", pool.map, pool, function(i)

@@ -174,7 +174,6 @@ static void settle_jobs(death *d) {
 static void vacate(tm__seat *s) {
   atomic_store(&s->looked, NULL);
   atomic_store(&s->nheld, 0);
-  atomic_store(&s->held, NULL);
   s->cap_held = 0;
   atomic_store(&s->settling, NULL);
   atomic_store(&s->finishing, NULL);
@@ -189,13 +188,10 @@ static void vacate(tm__seat *s) {
 
 /* Whoever asks what seats hold has the lock. */
 static void leave_seat(tm__pool *pool, tm__seat *s) {
-  void *held = (void *)atomic_load(&s->held);
-  uint32_t outgrown = atomic_exchange(&s->noutgrown, 0);
   pthread_mutex_lock(&pool->lock);
   vacate(s);
+  tm__seat_free_tables(s, pool->mem);
   pthread_mutex_unlock(&pool->lock);
-  tm__free(pool->mem, held);
-  for (uint32_t i = 0; i < outgrown; i++) tm__free(pool->mem, s->outgrown[i]);
 }
 
 void tm__death_settle(tm__worker *w, const char *how, int kind) {
@@ -214,6 +210,7 @@ void tm__death_settle(tm__worker *w, const char *how, int kind) {
   settle_end(&d);
   tm__arena_settle(rt->arena, w->pid);
   tm__store_settle(rt->store, w->seat->ledger);
+  tm__orphans_settle(rt, w->seat);
   leave_seat(w->pool, w->seat);
   tm__pool_wake_all(w->pool);
 }

@@ -34,6 +34,20 @@ tm__hub *tm__hub_new(const tm__mem *arena, int seats) {
 
 void tm__hub_free(tm__hub *hub, const tm__mem *arena) { tm__free(arena, hub); }
 
+void tm__hub_show(tm__hub *hub) {
+  tm__seat *s = tm__served_seat;
+  if (!s) return;
+  atomic_store(&hub->next, atomic_load(&s->hubs));
+  atomic_store(&s->hubs, hub);
+}
+
+void tm__hub_hide(tm__hub *hub) {
+  if (!tm__served_seat) return;
+  _Atomic(tm__hub *) *at = &tm__served_seat->hubs;
+  while (atomic_load(at) && atomic_load(at) != hub) at = &atomic_load(at)->next;
+  if (atomic_load(at)) atomic_store(at, atomic_load(&hub->next));
+}
+
 static _Atomic(tm__job *) *place(tm__hub *hub, uint64_t position) {
   return &hub->ring[position % TM__RING];
 }
@@ -58,6 +72,12 @@ static void grow(tm__seat *s) {
   if (!before || n == TM__OUTGROWN) return;
   s->outgrown[n] = before;
   atomic_store(&s->noutgrown, n + 1);
+}
+
+void tm__seat_free_tables(tm__seat *s, const tm__mem *arena) {
+  uint32_t outgrown = atomic_exchange(&s->noutgrown, 0);
+  tm__free(arena, (void *)atomic_exchange(&s->held, NULL));
+  for (uint32_t i = 0; i < outgrown; i++) tm__free(arena, s->outgrown[i]);
 }
 
 static tm__held *find_held(tm__seat *s, tm__job *job) {

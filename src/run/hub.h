@@ -72,9 +72,10 @@ typedef struct tm__seat {
   uint32_t cap_held;
   tm__held *outgrown[TM__OUTGROWN]; /* smaller tables: others may read them */
   _Atomic uint32_t noutgrown;
-  _Atomic uint64_t done; /* items, ever */
-  tm__ledger *ledger;    /* of the store; made by the parent */
-  char crash[1500];      /* a C backtrace, as text (crash.h) */
+  _Atomic(struct tm__hub *) hubs; /* of the pools that the process made */
+  _Atomic uint64_t done;          /* items, ever */
+  tm__ledger *ledger;             /* of the store; made by the parent */
+  char crash[1500];               /* a C backtrace, as text (crash.h) */
 } tm__seat;
 
 /* What wakes workers, and tells them of the end; of every kind of pool. */
@@ -88,6 +89,7 @@ typedef struct tm__bell {
 
 typedef struct tm__hub {
   tm__bell bell;
+  _Atomic(struct tm__hub *) next; /* in tm__seat.hubs */
   int nseats;
   _Atomic uint32_t script_sleeps;      /* waits for a job of ours */
   _Alignas(64) _Atomic uint64_t first; /* for workers, who move it */
@@ -102,11 +104,19 @@ typedef struct tm__hub {
 tm__hub *tm__hub_new(const tm__mem *arena, int seats);
 void tm__hub_free(tm__hub *hub, const tm__mem *arena);
 
+/* The tables of a seat whose worker is gone. */
+void tm__seat_free_tables(tm__seat *s, const tm__mem *arena);
+
 /* ---- in a worker process ---- */
 
 /* The pool that this process works for, and its seat; NULL in a script's. */
 extern tm__pool *tm__served;
 extern tm__seat *tm__served_seat;
+
+/* Shows who settles our account a hub that this process made, until it is taken
+   out; do nothing in a script's process. The runtime's lock is held. */
+void tm__hub_show(tm__hub *hub);
+void tm__hub_hide(tm__hub *hub);
 
 /* A job that can be claimed from, held; NULL. *more: others lie behind it. */
 tm__job *tm__hub_next(tm__hub *hub, bool *more);

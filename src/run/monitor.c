@@ -315,8 +315,7 @@ void tm__monitor_refill(tm__monitor *m) {
   }
 }
 
-void tm__monitor_each(tm__monitor *m,
-                      void (*visit)(tm__pool *, const void *),
+void tm__monitor_each(tm__monitor *m, void (*visit)(tm__pool *, const void *),
                       const void *argument) {
   pthread_mutex_lock(&m->lock);
   for (tm__pool *p = m->pools; p; p = p->watched_next) visit(p, argument);

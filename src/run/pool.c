@@ -49,23 +49,6 @@ static int start_workers(tm__pool *pool, tm_error *e) {
   return status;
 }
 
-static void pool_free(tm__pool *pool) {
-  tm_runtime *rt = pool->rt;
-  tm__monitor_forget(&rt->monitor, pool);
-  for (int i = 0; i < pool->nworkers; i++) tm__worker_free(pool->workers[i]);
-  tm__free(&rt->mem, pool->workers);
-  tm__region_free(pool->region);
-  if (pool->guest_user && pool->guest->dispose)
-    pool->guest->dispose(pool->guest_user);
-  tm__msg_unref(pool->initializer, pool->mem, rt->store);
-  tm__spawner_free(pool->spawner, pool);
-  tm__hub_free(pool->hub, pool->mem);
-  pthread_mutex_destroy(&pool->roster);
-  pthread_mutex_destroy(&pool->lock);
-  tm__free(&rt->mem, pool);
-  tm__runtime_unref(rt);
-}
-
 const tm__mem *tm__pool_memory(tm_runtime *rt, const tm__worker_kind *kind) {
   return kind->process ? tm__arena_mem(rt->arena) : &rt->mem;
 }
@@ -76,8 +59,37 @@ static bool share(tm__pool *pool, const tm__pool_options *o) {
   pool->mem = tm__pool_memory(pool->rt, o->kind);
   if (!o->kind->process) return true;
   pool->hub = tm__hub_new(pool->mem, o->workers);
-  if (pool->hub) pool->bell = &pool->hub->bell;
-  return pool->hub != NULL;
+  if (!pool->hub) return false;
+  pool->bell = &pool->hub->bell;
+  pthread_mutex_lock(&pool->rt->lock);
+  tm__hub_show(pool->hub);
+  pthread_mutex_unlock(&pool->rt->lock);
+  return true;
+}
+
+static void end_sharing(tm__pool *pool) {
+  if (!pool->hub) return;
+  pthread_mutex_lock(&pool->rt->lock);
+  tm__hub_hide(pool->hub);
+  pthread_mutex_unlock(&pool->rt->lock);
+  tm__hub_free(pool->hub, pool->mem);
+}
+
+static void pool_free(tm__pool *pool) {
+  tm_runtime *rt = pool->rt;
+  tm__monitor_forget(&rt->monitor, pool);
+  for (int i = 0; i < pool->nworkers; i++) tm__worker_free(pool->workers[i]);
+  tm__free(&rt->mem, pool->workers);
+  tm__region_free(pool->region);
+  if (pool->guest_user && pool->guest->dispose)
+    pool->guest->dispose(pool->guest_user);
+  tm__msg_unref(pool->initializer, pool->mem, rt->store);
+  tm__spawner_free(pool->spawner, pool);
+  end_sharing(pool);
+  pthread_mutex_destroy(&pool->roster);
+  pthread_mutex_destroy(&pool->lock);
+  tm__free(&rt->mem, pool);
+  tm__runtime_unref(rt);
 }
 
 /* A pool with no worker yet; NULL without memory. */

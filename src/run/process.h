@@ -83,4 +83,8 @@ bool tm__process_reap(tm__worker *w);
    for its item, or NULL when it ended on its own account. */
 void tm__death_settle(tm__worker *w, const char *how, int kind);
 
+/* The same for the workers of the pools that a dead worker had made, which end
+   with it: waits until they have, and frees what those pools shared. */
+void tm__orphans_settle(struct tm_runtime *rt, tm__seat *seat);
+
 #endif
