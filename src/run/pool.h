@@ -80,6 +80,7 @@ struct tm__pool {
                             perhaps not counted */
   _Atomic uint32_t ends; /* futex: grows when a worker ends */
   _Atomic bool joined;
+  _Atomic int blocked; /* workers, threads, that wait for jobs of others */
 
   pthread_mutex_t lock; /* guards what follows, and again in jobs */
   bool broken;
@@ -185,9 +186,11 @@ typedef bool (*tm__ready_fn)(tm__job *job, void *argument);
 
 /*
  * Waits until ready(job, argument). When a worker of the job's pool runs on
- * this thread, it helps. self is the worker whose state waits, or NULL for a
- * script's. TM_OK; TM_ETIMEOUT after `timeout` ns; TM_ECANCELLED when what
- * runs here is to unwind, or, without self, when a signal came.
+ * this thread, it helps. When all workers of self's pool wait for other pools,
+ * which may wait for theirs, self goes on with what its own pool has. self is
+ * the worker whose state waits, or NULL for a script's. TM_OK; TM_ETIMEOUT
+ * after `timeout` ns; TM_ECANCELLED when what runs here is to unwind, or,
+ * without self, when a signal came.
  */
 int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
                   void *argument, uint64_t timeout);

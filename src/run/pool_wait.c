@@ -75,9 +75,42 @@ static int doze(tm__job *job, tm__ready_fn ready, void *argument,
   return status;
 }
 
+/* ---- pools whose tasks wait for each other ---- */
+
+/* How often a worker that waits for another pool looks whether all of its own
+   do so. */
+#define CIRCLE_NS 50000000u
+
+/* The pool that has one worker less while self waits; NULL. Processes cannot
+   wait for each other: pools are their maker's alone. */
+static tm__pool *deprived(const tm__job *job, const tm__worker *self) {
+  tm__pool *own = self ? self->pool : NULL;
+  if (!own || own == job->pool || own->hub || own->kind->runs_in_caller)
+    return NULL;
+  return own;
+}
+
+/* True when self ran something that nobody else of its pool could. */
+static bool run_own(tm__pool *own, tm__worker *self) {
+  tm__job *job;
+  if (!own || atomic_load(&own->blocked) < own->nworkers) return false;
+  if (tm__pool_next(own, &job) || !job) return false;
+  atomic_fetch_sub(&own->blocked, 1);
+  tm__pool_help(self, job);
+  atomic_fetch_add(&own->blocked, 1);
+  tm__job_unref(job);
+  return true;
+}
+
+static uint64_t sooner(uint64_t end, uint64_t span) {
+  uint64_t at = tm__now() + span;
+  return at < end ? at : end;
+}
+
 static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
                  void *argument, uint64_t timeout) {
   tm__worker *helper = tm__worker_here(job->pool);
+  tm__pool *own = deprived(job, self);
   uint64_t end = timeout == TM__FOREVER ? timeout : tm__now() + timeout;
   for (;;) {
     if (ready(job, argument)) return TM_OK;
@@ -90,8 +123,10 @@ static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
       continue;
     }
     if (spin(job, ready, argument)) return TM_OK;
-    int status = doze(job, ready, argument, end);
-    if (status == TM_ETIMEOUT)
+    if (run_own(own, self)) continue;
+    uint64_t until = own ? sooner(end, CIRCLE_NS) : end;
+    int status = doze(job, ready, argument, until);
+    if (status == TM_ETIMEOUT && until == end)
       return ready(job, argument) ? TM_OK : TM_ETIMEOUT;
     if (status == TM_ECANCELLED && !self) return TM_ECANCELLED;
   }
@@ -99,7 +134,10 @@ static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
 
 int tm__pool_wait(tm__job *job, tm__worker *self, tm__ready_fn ready,
                   void *argument, uint64_t timeout) {
+  tm__pool *own = deprived(job, self);
+  if (own) atomic_fetch_add(&own->blocked, 1);
   int status = await(job, self, ready, argument, timeout);
+  if (own) atomic_fetch_sub(&own->blocked, 1);
   if (tm__job_done(job)) tm__job_unwatch(job);
   return status;
 }
