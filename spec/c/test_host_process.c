@@ -50,6 +50,17 @@ static void end_pool(tm_pool *pool) {
   tm_pool_free(pool);
 }
 
+/* A job that is done keeps its arrays for no longer than a moment. */
+static void test_lets_go(tm_runtime *rt, tm_pool *pool) {
+  tm_array *x = numbers(rt, 1000);
+  tm_value arg = tm_array_value(x);
+  double sum;
+  WELL(tm_pool_run(pool, "total", 1000, &arg, 1, &sum, sizeof sum, NULL, &err));
+  tm_array_release(x);
+  for (int i = 0; i < 1000 && tm_store_count(rt); i++) poll(NULL, 0, 10);
+  CHECK(tm_store_count(rt) == 0);
+}
+
 static void test_same_bits_as_threads(tm_runtime *rt, tm_pool *pool) {
   enum { N = 20000 };
   double there = 0, here = 0;
@@ -296,6 +307,7 @@ static void test_libraries(int forks) {
 static void test_forked(void) {
   tm_runtime *rt = make_runtime(TM_START_FORK);
   tm_pool *pool = make_pool(rt, TM_POOL_PROCESS);
+  test_lets_go(rt, pool);
   test_same_bits_as_threads(rt, pool);
   test_writes_are_seen(rt, pool);
   test_async_by_descriptor(rt, pool);

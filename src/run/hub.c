@@ -282,6 +282,7 @@ bool tm__hub_put(tm__hub *hub, tm__job *job) {
   uint64_t tail = atomic_load(&hub->tail);
   for (int tries = 0; tries < OVERTAKEN; tries++, tail++) {
     if (atomic_load(place(hub, tail))) continue;
+    if (!job->entry) atomic_fetch_add(&hub->bell.left, 1);
     job->entry = tail + 1;
     atomic_store(place(hub, tail), job);
     atomic_store(&hub->tail, tail + 1);
@@ -294,6 +295,7 @@ bool tm__hub_remove(tm__hub *hub, tm__job *job) {
   if (!job->entry) return false;
   atomic_store(place(hub, job->entry - 1), NULL);
   job->entry = 0;
+  atomic_fetch_sub(&hub->bell.left, 1);
   return true;
 }
 

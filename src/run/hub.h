@@ -85,6 +85,8 @@ typedef struct tm__bell {
   _Atomic uint32_t sleepers, spinners; /* threads; processes have seats */
   _Atomic uint32_t timed; /* jobs with a time limit that are not done, and
                              places that are missing */
+  _Atomic uint32_t left;  /* jobs in the ring, and those that only seats still
+                            hold: the script's process is to free them */
 } tm__bell;
 
 typedef struct tm__hub {

@@ -296,9 +296,17 @@ void tm__pool_dismiss(tm__pool *pool, tm__job *job) {
   if (tm__pool_state_of(pool) != TM__OPEN) tm__pool_wake_all(pool);
 }
 
+/* A worker lets go before it looks whether jobs are left, we say that there
+   are before we look once more: one of us sees the other. */
 bool tm__pool_retire(tm__pool *pool, tm__job *job) {
+  _Atomic uint32_t *left = &pool->bell->left;
   pthread_mutex_lock(&pool->lock);
   bool held = tm__hub_holds(pool->hub, job);
+  if (held) {
+    atomic_fetch_add(left, 1);
+    held = tm__hub_holds(pool->hub, job);
+    if (!held) atomic_fetch_sub(left, 1);
+  }
   if (held) {
     job->queued_next = pool->retired;
     pool->retired = job;
@@ -315,7 +323,10 @@ static tm__job *take_retired(tm__pool *pool) {
   while (*at && tm__hub_holds(pool->hub, *at)) at = &(*at)->queued_next;
   tm__job *job = *at;
   if (job) *at = job->queued_next;
-  if (job) count(&pool->nretired, UINT32_MAX);
+  if (job) {
+    count(&pool->nretired, UINT32_MAX);
+    atomic_fetch_sub(&pool->bell->left, 1);
+  }
   pthread_mutex_unlock(&pool->lock);
   return job;
 }

@@ -34,6 +34,10 @@ enum tm__exit {
    kernel was not asked to see to that. */
 #define TM__ORPHAN_NS 1000000000u
 
+/* How long a worker sleeps before it asks the parent to free jobs that are
+   done, which the next submit would do for less. */
+#define TM__LEFT_NS 5000000u
+
 /* In a worker process: the descriptor by which the parent's monitor is woken,
    or -1. */
 extern int tm__doorbell;

@@ -83,6 +83,16 @@ static bool called(tm__worker *w) {
   return r && tm__region_calls(r, w);
 }
 
+/* Jobs that are done hold memory until the parent frees them, and nothing may
+   bring it here for long. */
+static void sleep_briefly(tm__worker *w, uint32_t seen) {
+  tm__bell *bell = w->pool->bell;
+  if (!atomic_load(&bell->left)) return;
+  tm__futex_wait(&bell->epoch, seen, TM__LEFT_NS, true);
+  if (atomic_load(&bell->epoch) == seen && atomic_load(&bell->left))
+    tm__process_ring();
+}
+
 /* A process whose parent cannot tell the kernel to end it looks at times. */
 static void sleep_on(tm__worker *w, uint32_t seen) {
   _Atomic uint32_t *epoch = &w->pool->bell->epoch;
