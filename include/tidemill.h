@@ -451,7 +451,10 @@ typedef struct tm_script tm_script;
 TM_API int tm_script_new(tm_script **out, tm_runtime *rt, unsigned flags,
                          tm_error *e);
 
-/* Ends the Lua state. Pools that the script made end with it. */
+/* Ends the Lua state, and the pools that it made with tm.Pool. That of
+   tm.thread_pool() is the runtime's, for its other scripts too, and ends with
+   it; so is that of tm.process_pool(), but for workers that were forked from
+   this script: these end, and who asks next has others. */
 TM_API void tm_script_free(tm_script *s);
 
 /*
@@ -636,6 +639,8 @@ TM_API int tm_array_new(tm_array **out, tm_runtime *rt, int dtype, int rank,
  * Called once when nobody uses the memory of a wrapped array any more: every
  * reference was released, no script, worker or job has it, or the runtime has
  * gone. On whichever thread was the last; it must not wait for the library.
+ * What garbage of a script has waits for that script's collector. A worker
+ * collects before it sleeps: soon after the job, when there is no other.
  */
 typedef void (*tm_release_fn)(void *user, void *data);
 

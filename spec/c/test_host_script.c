@@ -159,17 +159,6 @@ static void test_host_functions(void) {
 
 /* ---- arrays ---- */
 
-typedef struct owner {
-  _Atomic int released;
-  void *data;
-} owner;
-
-static void release(void *user, void *data) {
-  owner *o = user;
-  CHECK(data == o->data);
-  atomic_fetch_add(&o->released, 1);
-}
-
 static void test_arrays(void) {
   int64_t shape[] = {2, 3};
   tm_array *a;
@@ -192,97 +181,6 @@ static void test_arrays(void) {
   tm_script_free(s);
   CHECK(((double *)tm_array_data(row))[2] == 6.5); /* keeps the memory */
   tm_array_release(row);
-}
-
-/* Scripts and worker threads see the host's memory in place; the host is told
-   once when nobody does any more. */
-static void test_wrap(void) {
-  static double mine[4];
-  owner o = {.data = mine};
-  int64_t n = 4;
-  tm_array *a, *b;
-  tm_script *s = new_script(0);
-  WELL(tm_array_wrap(&a, rt, mine, TM_F64, 1, &n, 0, release, &o, &err));
-  CHECK(tm_array_data(a) == mine);
-  WELL(tm_script_set(s, "a", tm_array_value(a), &err));
-  WELL(RUN(s, "local tm = require 'tidemill'\n"
-              "tm.thread_pool():map(function(i) a[i] = i * i end, "
-              "{1, 2, 3, 4})\n"
-              "return a:view(3, 4), a:copy()"));
-  CHECK(mine[0] == 1 && mine[3] == 16);
-  b = tm_array_retain(tm_script_result(s, 0).as.array);
-  CHECK(tm_array_data(b) == mine + 2);
-  CHECK(tm_array_data(tm_script_result(s, 1).as.array) != mine);
-  tm_array_release(a);
-  WELL(RUN(s, "a = nil; collectgarbage()\n"
-              "local pool = require 'tidemill'.thread_pool()\n"
-              "pool:close() pool:join()"));
-  tm_script_free(s);
-  CHECK(o.released == 0);
-  tm_array_release(b);
-  CHECK(o.released == 1);
-}
-
-static void test_wrap_readonly(void) {
-  static const double table[2] = {1, 2};
-  int64_t n = 2;
-  double sum;
-  tm_array *a;
-  tm_script *s = new_script(0);
-  tm_pool *pool = new_pool(rt, TM_POOL_FAKE);
-  WELL(tm_array_wrap(&a, rt, (void *)(uintptr_t)table, TM_F64, 1, &n,
-                     TM_ARRAY_READONLY, NULL, NULL, &err));
-  tm_value args[] = {tm_array_value(a), tm_array_value(a), tm_number(1)};
-  CHECK(tm_array_readonly(a));
-  FAILS(tm_script_run_string(s, "local a = ...; a[1] = 0", NULL, args, 1, &err),
-        TM_ELUA, "read-only");
-  WELL(tm_pool_run(pool, "total", 2, args, 1, &sum, sizeof sum, NULL, &err));
-  FAILS(tm_pool_run(pool, "axpy", 2, args, 3, NULL, 0, NULL, &err), TM_EINVAL,
-        "read-only");
-  tm_array_release(a);
-  tm_pool_free(pool);
-  tm_script_free(s);
-}
-
-static void release_other(void *user, void *data) {
-  (void)data;
-  tm_array_release(user);
-}
-
-/* The host lets go of an array of another runtime when it is told. */
-static void test_wrap_of_wrap(void) {
-  static double mine[1];
-  owner o = {.data = mine};
-  int64_t n = 1;
-  tm_array *outer, *inner;
-  tm_runtime *other = new_runtime(NULL);
-  WELL(tm_array_wrap(&inner, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
-  WELL(tm_array_wrap(&outer, rt, mine, TM_F64, 1, &n, 0, release_other, inner,
-                     &err));
-  tm_array_release(outer);
-  CHECK(o.released == 1 && tm_store_count(other) == 0);
-  tm_runtime_free(other);
-}
-
-/* An array that outlives its runtime tells when it goes. */
-static void test_wrap_outlives(void) {
-  static double mine[1];
-  owner o = {.data = mine};
-  int64_t n = 1;
-  tm_array *a;
-  tm_runtime *other = new_runtime(NULL);
-  WELL(tm_array_wrap(&a, other, mine, TM_F64, 1, &n, 0, release, &o, &err));
-  tm_script *s = new_script(0);
-  FAILS(tm_script_set(s, "a", tm_array_value(a), &err), TM_EINVAL,
-        "another runtime");
-  tm_value args[] = {tm_nil(), tm_array_value(a)};
-  FAILS(tm_script_run_string(s, "", NULL, args, 2, &err), TM_EINVAL,
-        "argument 2: the array is of another runtime");
-  tm_script_free(s);
-  tm_runtime_free(other);
-  CHECK(o.released == 0 && tm_array_data(a) == mine);
-  tm_array_release(a);
-  CHECK(o.released == 1);
 }
 
 /* ---- the store ---- */
@@ -363,10 +261,6 @@ int main(void) {
   test_files();
   test_host_functions();
   test_arrays();
-  test_wrap();
-  test_wrap_readonly();
-  test_wrap_outlives();
-  test_wrap_of_wrap();
   test_store();
   test_counter();
   tm_runtime_free(rt);

@@ -50,6 +50,8 @@ typedef struct tm__state {
   size_t arrays;     /* bytes of arrays that this state holds */
   size_t array_debt; /* of those that came, not yet told to the collector */
   size_t array_news; /* of those that came since the last full collection */
+  int wrapped;       /* arrays of the host's memory, but for views */
+  int cycles_due, steps_due;  /* of the collector, before a worker sleeps */
   struct tm__handle *handles; /* all of this state */
   bool sees_arrays;           /* tm__array_part is right here */
   void *random; /* the state of math.random, or NULL where it is not known */

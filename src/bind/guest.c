@@ -191,7 +191,15 @@ failed:
   return NULL;
 }
 
+/* Stack: the context's table. */
 static int rest(lua_State *L) {
+  tm__state *s = tm__state_get(L);
+  if (s->wrapped) {
+    tm__unpack_forget(L, 1);
+    s->context = 0; /* whose globals are set */
+    tm__array_await(L);
+  }
+  lua_settop(L, 0);
   tm__array_rest(L);
   return 0;
 }
@@ -201,12 +209,32 @@ static int rest(lua_State *L) {
 static void guest_leave(tm__worker *w, void *context_) {
   context *c = context_;
   tm__state *s = tm__state_get(w->state);
-  luaL_unref(w->state, LUA_REGISTRYINDEX, c->ref);
-  if (s->arrays && lua_checkstack(s->running, 4)) {
-    lua_pushcfunction(s->running, rest);
-    if (lua_pcall(s->running, 0, 0, 0) != LUA_OK) lua_pop(s->running, 1);
+  lua_State *L = s->running;
+  bool holds = s->arrays && lua_checkstack(L, 4);
+  if (holds) {
+    lua_pushcfunction(L, rest);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->ref);
   }
+  luaL_unref(L, LUA_REGISTRYINDEX, c->ref);
+  if (holds && lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   tm__free(&w->pool->rt->mem, c);
+}
+
+/* Stack: where to say whether there is more (light userdata). */
+static int step(lua_State *L) {
+  *(bool *)lua_touserdata(L, 1) = tm__array_step(L);
+  return 0;
+}
+
+static bool guest_rest(tm__worker *w) {
+  tm__state *s = tm__state_get(w->state);
+  bool more = false;
+  if (!s->cycles_due || !lua_checkstack(s->running, 4)) return false;
+  lua_pushcfunction(s->running, step);
+  lua_pushlightuserdata(s->running, &more);
+  if (lua_pcall(s->running, 1, 0, 0) == LUA_OK) return more;
+  lua_pop(s->running, 1);
+  return false;
 }
 
 /* ---- items ---- */
@@ -453,6 +481,7 @@ const tm__guest tm__guest_own = {.open = guest_open,
                                  .close = guest_close,
                                  .enter = guest_enter,
                                  .leave = guest_leave,
+                                 .rest = guest_rest,
                                  .run = guest_run,
                                  .interrupt = guest_interrupt,
                                  .memory = guest_memory,

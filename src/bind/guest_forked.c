@@ -10,6 +10,7 @@
 #include "bind/guest.h"
 #include "bind/handle.h"
 #include "bind/items.h"
+#include "bind/larray.h"
 #include "bind/unwind.h"
 #include "bind/worker_state.h"
 
@@ -18,13 +19,20 @@ static tm__state *script_of(const tm__worker *w) {
   return paths->script;
 }
 
-/* Each handle of the script's is one of the child's, too. */
+/* An array of the host's memory. The child has a copy of that, and would only
+   keep the host from hearing that nobody uses its own. */
+static bool is_wrapped(tm__handle *h) {
+  return h->kind == TM__BUFFER &&
+         ((const tm__arraybox *)(void *)h)->array.wrapped;
+}
+
+/* Each other handle of the script's is one of the child's, too. */
 int tm__forked_inherit(tm__worker *w, tm_error *e) {
   tm__store *store = w->pool->rt->store;
   if (!script_of(w))
     return tm__fail(e, TM_ESYS, "the script that made the pool has ended");
   for (tm__handle *h = script_of(w)->handles; h; h = h->next)
-    if (h->key &&
+    if (h->key && !is_wrapped(h) &&
         tm__ledger_inherit_key(store, w->seat->ledger, h->key) == TM_ENOMEM)
       return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
   return TM_OK;
@@ -41,6 +49,11 @@ static void orphan(tm__pool *pool, const void *script) {
 
 void tm__forked_orphan(const tm__state *s) {
   tm__monitor_each(&s->rt->monitor, orphan, s);
+}
+
+static void disown_wrapped(tm__state *s) {
+  for (tm__handle *h = s->handles; h; h = h->next)
+    if (is_wrapped(h)) h->key = 0;
 }
 
 /* Stack: state (light userdata). Returns the coroutine of the tasks. */
@@ -69,6 +82,7 @@ int tm__forked_open(tm__worker *w, void **state, tm_error *e) {
   s->uid = w->uid;
   s->context = 0;
   s->raised_at = 0;
+  disown_wrapped(s);
   if (!lua_checkstack(L, 8))
     return tm__fail(e, TM_ENOMEM, "not enough memory for a worker");
   lua_pushcfunction(L, adopt);

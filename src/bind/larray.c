@@ -28,6 +28,7 @@ static int array_gc(lua_State *L) {
   if (!box || !box->handle.rt) return 0;
   tm__state *s = tm__state_find(L);
   if (s) s->arrays -= box->held;
+  if (s && box->held && box->array.wrapped) s->wrapped--;
   box->held = 0;
   tm__maps_close(&box->handle.rt->maps, box->map);
   box->map = NULL;
@@ -126,12 +127,17 @@ static void open_map(lua_State *L, tm__arraybox *box) {
   place(L, &box->array, box->map->base, box->map->size);
 }
 
-static void place_wrapped(lua_State *L, tm__array *a, const tm__wrapped *w) {
+/* Where the memory is not, garbage must not keep its owner waiting. */
+static void place_wrapped(lua_State *L, tm__arraybox *box,
+                          const tm__wrapped *w) {
   if (!w->process) malformed(L);
-  if (w->process != tm__wrap_process())
-    luaL_error(L, "the array is memory of the host program, which other "
-                  "processes do not see (send a copy: a:copy())");
-  place(L, a, w->data, w->size);
+  if (w->process == tm__wrap_process()) {
+    place(L, &box->array, w->data, w->size);
+    return;
+  }
+  tm__handle_drop(&box->handle);
+  luaL_error(L, "the array is memory of the host program, which other "
+                "processes do not see (send a copy: a:copy())");
 }
 
 void tm__array_receive(lua_State *L, uint64_t key, const unsigned char *bytes,
@@ -153,12 +159,13 @@ void tm__array_receive(lua_State *L, uint64_t key, const unsigned char *bytes,
   tm__wrapped w = {0};
   if (box->array.wrapped && len == sizeof w) memcpy(&w, memory, sizeof w);
   tm__store_unpin(store, &pin);
-  if (box->array.wrapped) {
-    place_wrapped(L, &box->array, &w);
+  if (!box->array.wrapped) {
+    place(L, &box->array, memory, len);
+    tm__array_hold(L, box, len);
     return;
   }
-  place(L, &box->array, memory, len);
-  tm__array_hold(L, box, len);
+  place_wrapped(L, box, &w);
+  tm__array_hold(L, box, w.size);
 }
 
 /* ---- elements ---- */

@@ -49,8 +49,14 @@ int tm__array_read_shape(lua_State *L, int index, uint64_t *shape);
    collector, which sees a small userdata, is driven on. */
 void tm__array_hold(lua_State *L, tm__arraybox *box, size_t bytes);
 
-/* Lets the collector run when this state holds much: before it sleeps. */
+/* Lets the collector run when this state holds much: when a job ends. */
 void tm__array_rest(lua_State *L);
+
+/* The state holds memory whose owner waits to hear that it is free; and a
+   step of the collector towards that: whether more are needed. Raises what a
+   collection raises. */
+void tm__array_await(lua_State *L);
+bool tm__array_step(lua_State *L);
 
 /* Pushes a[i + 1]: a number, two of a c128, or a row; how many values. */
 int tm__array_push_item(lua_State *L, const tm__arraybox *box, uint64_t i);

@@ -31,6 +31,7 @@ void tm__array_hold(lua_State *L, tm__arraybox *box, size_t bytes) {
   tm__state *s = tm__state_get(L);
   box->held = bytes;
   s->arrays += bytes;
+  if (bytes && box->array.wrapped) s->wrapped++;
   s->array_debt += bytes;
   s->array_news += bytes;
   if (s->array_debt >= DEBT_MIN) drive(L, s);
@@ -45,6 +46,23 @@ void tm__array_rest(lua_State *L) {
   if (s->array_news < heap || !lua_gc(L, LUA_GCISRUNNING)) return;
   s->array_news = 0;
   collect(L);
+}
+
+/* The collection that is under way may have seen the last one alive. In
+   generational mode no cycle ends with a step: so they are counted, too. */
+void tm__array_await(lua_State *L) {
+  enum { CYCLES = 2, LEAST = 8, STEP_KB = 16 };
+  tm__state *s = tm__state_get(L);
+  s->cycles_due = CYCLES;
+  s->steps_due = LEAST + lua_gc(L, LUA_GCCOUNT) / STEP_KB;
+}
+
+bool tm__array_step(lua_State *L) {
+  tm__state *s = tm__state_get(L);
+  if (!s->cycles_due || !lua_gc(L, LUA_GCISRUNNING)) return false;
+  if (lua_gc(L, LUA_GCSTEP, 0)) s->cycles_due--;
+  if (--s->steps_due <= 0) s->cycles_due = 0;
+  return s->cycles_due > 0;
 }
 
 /* ---- memory ---- */

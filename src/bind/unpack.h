@@ -30,4 +30,8 @@ int tm__unpack(lua_State *L, const unsigned char **at, const unsigned char *end,
    another job has set them differently meanwhile. */
 void tm__unpack_globals(lua_State *L, int context);
 
+/* Takes from the globals those noted there that are memory of the host's, who
+   waits for it: a job that names them brings them again. */
+void tm__unpack_forget(lua_State *L, int context);
+
 #endif

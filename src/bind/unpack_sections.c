@@ -2,6 +2,7 @@
  * unpack_sections.c: the classes and the globals that come with a message
  */
 #include "bind/format.h"
+#include "bind/larray.h"
 #include "bind/names.h"
 #include "bind/reader.h"
 #include "bind/unpack.h"
@@ -277,5 +278,33 @@ void tm__unpack_globals(lua_State *L, int context) {
       set_global(L, name, lua_tointeger(L, name + 1));
     }
     lua_settop(L, name - 1);
+  }
+}
+
+/* _G[name] = nil where that is still the value, both at and above an index;
+   and the hash of it is known no more. */
+static void forget_global(lua_State *L, int name) {
+  lua_pushglobaltable(L);
+  lua_pushvalue(L, name);
+  if (lua_rawget(L, -2) != LUA_TNIL && lua_rawequal(L, -1, name + 1)) {
+    lua_pushvalue(L, name);
+    lua_pushnil(L);
+    lua_rawset(L, -4);
+    tm__state_table(L, TM__T_GLOBALS);
+    lua_pushvalue(L, name);
+    lua_pushnil(L);
+    lua_rawset(L, -3);
+  }
+  lua_settop(L, name + 1);
+}
+
+void tm__unpack_forget(lua_State *L, int context) {
+  lua_Integer n = noted(L, context);
+  for (lua_Integer i = 1; i + 2 <= n; i += 3) {
+    lua_rawgeti(L, context, i);
+    lua_rawgeti(L, context, i + 2);
+    const tm__arraybox *box = tm__array_to(L, -1);
+    if (box && box->array.wrapped) forget_global(L, lua_gettop(L) - 1);
+    lua_pop(L, 2);
   }
 }

@@ -49,8 +49,7 @@ void tm__array_push_host(lua_State *L, const tm_array *a) {
   box->handle.key = a->array.key;
   box->map = a->map;
   tm__maps_ref(&rt->maps, a->map);
-  if (!a->array.wrapped && !a->array.mapped)
-    tm__array_hold(L, box, tm__array_bytes(&a->array));
+  if (!a->array.mapped) tm__array_hold(L, box, tm__array_bytes(&a->array));
 }
 
 /* A key as the kind of handle that its entry needs. */

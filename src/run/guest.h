@@ -67,6 +67,10 @@ typedef struct tm__guest {
   void *(*enter)(tm__worker *w, tm__job *job);
   void (*leave)(tm__worker *w, void *context);
 
+  /* Does a little of what a state without work should do before its worker
+     sleeps for long; whether there is more. May be NULL. */
+  bool (*rest)(tm__worker *w);
+
   /* Runs items [p->first, p->last) as described above. May leave early when
      tm__piece_over() says so, or when the worker is to unwind. */
   void (*run)(tm__piece *p);

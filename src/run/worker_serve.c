@@ -100,8 +100,18 @@ static void sleep_on(tm__worker *w, uint32_t seen) {
     tm__futex_wait_as(epoch, seen, tm__region_bit(w));
     return;
   }
+  sleep_briefly(w, seen);
   tm__futex_wait(epoch, seen, TM__ORPHAN_NS, true);
   tm__process_check_parent();
+}
+
+/* Memory may hang from the garbage of a state whose owner waits for it. False
+   when there was news. */
+static bool settle_down(tm__worker *w, uint32_t seen) {
+  bool (*rest)(tm__worker *) = w->pool->guest->rest;
+  while (rest && w->state && rest(w))
+    if (atomic_load(&w->pool->bell->epoch) != seen || called(w)) return false;
+  return true;
 }
 
 /* Waits until the epoch is not `seen`, or a region is open. A submitter raises
@@ -109,7 +119,7 @@ static void sleep_on(tm__worker *w, uint32_t seen) {
    the epoch. */
 static void idle(tm__worker *w, uint32_t seen) {
   tm__pool *pool = w->pool;
-  if (spin(w, seen)) return;
+  if (spin(w, seen) || !settle_down(w, seen)) return;
   set_sleeping(w, true);
   if (atomic_load(&pool->bell->epoch) == seen && !called(w)) {
     atomic_fetch_sub(&pool->rt->awake, 1);
