@@ -222,7 +222,7 @@ typedef struct tm_kernel {
   int kind; /* enum tm_kernel_kind */
   const char *signature;
   const char *reduce;
-  size_t scratch; /* bytes of c->scratch */
+  size_t scratch; /* bytes of c->scratch; without the memory nothing runs */
   void (*init)(void *acc, const tm_arg *args);
   void (*combine)(void *into, const void *from, const tm_arg *args);
 } tm_kernel;

@@ -353,6 +353,25 @@ static void test_threads(tm_runtime *rt, tm_pool *pool) {
   tm_poll(rt);
 }
 
+static int no_use(const tm_call *c, const tm_arg *args) {
+  (void)args;
+  return c->fail(c, 0, "this was called");
+}
+
+/* Memory that cannot be had is not a kernel's failure. */
+static void test_scratch(tm_runtime *rt, tm_pool *pool, const char *name) {
+  tm_kernel greedy = TM_RANGE(no_use, "", .scratch = (size_t)PTRDIFF_MAX / 2);
+  tm_job *job;
+  greedy.name = name;
+  WELL(tm_kernel_register(rt, &greedy, &err));
+  FAILS(tm_pool_run(pool, name, 100, NULL, 0, NULL, 0, NULL, &err), TM_ENOMEM,
+        "bytes of scratch");
+  WELL(tm_pool_run_async(&job, pool, name, 100, NULL, 0, NULL, &err));
+  WELL(tm_job_wait(job, TM_FOREVER));
+  FAILS(tm_job_error(job, &err), TM_ENOMEM, "bytes of scratch");
+  tm_job_free(job);
+}
+
 int main(void) {
   heap h = {0};
   tm_runtime *rt = new_runtime(&h);
@@ -363,6 +382,7 @@ int main(void) {
     CHECK(pool && tm_pool_workers(pool) == (i ? 1 : 2));
     test_run(rt, pool);
     test_failure(pool);
+    test_scratch(rt, pool, i ? "greedy" : "greedy too");
     test_map(pool);
     test_async(rt, pool);
     test_event_loop(rt, pool);

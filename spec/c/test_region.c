@@ -425,6 +425,9 @@ static void test_register(void) {
   k.kind = 3;
   CHECK(refused(k, "neither range nor item"));
   k.kind = TM_KIND_ITEM;
+  k.scratch = SIZE_MAX - 8;
+  CHECK(refused(k, "scratch is more than any machine has"));
+  k.scratch = 0;
   CHECK(tm_kernel_register(rt, &k, NULL) == TM_OK);
 }
 

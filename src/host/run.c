@@ -178,6 +178,8 @@ int tm__hostrun_result(const tm__kernel *k, const void *result, size_t size,
 int tm__hostrun_outcome(const tm__kernel *k, const tm__outcome *o,
                         tm_error *e) {
   const char *what = k->entry.run == run_item ? "function" : "kernel";
+  if (o->failed && o->core)
+    return tm__fail(e, TM_ENOMEM, "%s '%.60s': %.400s", what, k->name, o->text);
   if (o->failed)
     return tm__fail(e, TM_EKERNEL, "%s '%.60s', item %lld: %.400s", what,
                     k->name, (long long)o->item, o->text);

@@ -124,6 +124,7 @@ static void begin_call(tm__call *c, tm__kernel *k, const tm__mem *mem,
   c->deadline = 0;
   c->failure[0] = '\0';
   atomic_init(&c->fail_at, INT64_MAX);
+  atomic_init(&c->scratchless, false);
   atomic_init(&c->stopped, 0);
   pthread_mutex_init(&c->lock, NULL);
 }
@@ -162,6 +163,7 @@ void tm__call_outcome(tm__call *c, tm__outcome *out) {
   out->text[0] = '\0';
   if (!out->failed) return;
   out->kind = TM__FAIL_TASK;
+  out->core = atomic_load(&c->scratchless) && out->item == c->plan.first;
   snprintf(out->text, sizeof out->text, "%s", c->failure);
 }
 
@@ -246,6 +248,7 @@ bool tm__work_begin(tm__work *w, tm__call *c, int worker, int workers) {
                             .cancelled = given_cancelled},
                   .call = c};
   if (make_scratch(w)) return true;
+  atomic_store(&c->scratchless, true);
   fail(c, c->plan.first, "not enough memory for %zu bytes of scratch",
        c->kernel->entry.scratch);
   return false;

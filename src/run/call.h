@@ -48,6 +48,7 @@ typedef struct tm__call {
   uint64_t deadline;        /* tm__now() at which to stop; 0: never */
   pthread_mutex_t lock;     /* guards failure */
   char failure[400];        /* of item fail_at */
+  _Atomic bool scratchless; /* somebody had no memory for scratch */
 } tm__call;
 
 /* Makes a plan. Units of a reduction are set; without one they have `unit`

@@ -65,12 +65,17 @@ static void kernel_free(const tm__mem *mem, tm__kernel *k) {
   tm__free(mem, k);
 }
 
+/* Sizes that are sums with it do not overflow. */
+#define SCRATCH_MOST ((size_t)PTRDIFF_MAX / 2)
+
 static int check_entry(const tm_kernel *entry, tm_error *e) {
   if (!entry->name || !entry->name[0])
     return tm__fail(e, TM_EINVAL, "a kernel has no name");
   if (!entry->run) return bad(entry, e, "it has no function");
   if (entry->kind != TM_KIND_RANGE && entry->kind != TM_KIND_ITEM)
     return bad(entry, e, "its kind is neither range nor item");
+  if (entry->scratch > SCRATCH_MOST)
+    return bad(entry, e, "its scratch is more than any machine has");
   return TM_OK;
 }
 
