@@ -235,7 +235,8 @@ typedef struct tm_config {
                           where `make install` puts it. It knows nothing of
                           the host: lines of its log go to stderr */
   size_t arena_size;   /* bytes of address space to reserve for arrays and
-                          the store; 0: as much as the machine has memory */
+                          the store; 0: as much as the machine has memory, in
+                          valgrind at most 256 MiB */
 } tm_config;
 
 /* Sets the first `size` bytes of a config, which are all that the caller

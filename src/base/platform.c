@@ -237,6 +237,12 @@ uint64_t tm__memory_limit_at(const char *root) {
 
 uint64_t tm__memory_limit(void) { return tm__memory_limit_at(""); }
 
+/* The tool's own part in the program is loaded so. */
+bool tm__in_valgrind(void) {
+  const char *preload = getenv("LD_PRELOAD");
+  return preload && strstr(preload, "vgpreload");
+}
+
 static _Atomic int32_t process;
 
 static void note_process(void) { atomic_store(&process, getpid()); }

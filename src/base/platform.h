@@ -41,6 +41,9 @@ void tm__cpus_read_at(tm__cpus *out, const char *root, int affinity);
 uint64_t tm__memory_limit(void);
 uint64_t tm__memory_limit_at(const char *root);
 
+/* Whether this program runs in valgrind, as far as its environment says. */
+bool tm__in_valgrind(void);
+
 size_t tm__page_size(void);
 
 /* This process, without a system call; right in each child that is forked after

@@ -7,10 +7,12 @@
 
 enum { MIB = 1024 * 1024 };
 
-/* The least that is worth having, the least that is tried, and the most that
-   the store's offsets can tell. */
+/* The least that is worth having, the least that is tried, the most where a
+   checker of leaks reads all of it at the end (and each page that is read is
+   made), and the most that the store's offsets can tell. */
 #define AUTO_MIN ((size_t)64 * MIB)
 #define TRY_MIN ((size_t)16 * MIB)
+#define CHECKED_MAX ((size_t)256 * MIB)
 #define SIZE_LIMIT ((uint64_t)1 << 46)
 
 /* Large blocks begin a little up, so that segments stay together below. */
@@ -66,6 +68,7 @@ static int map_named(tm__arena *a, size_t size, tm_error *e) {
 static int map_automatic(tm__arena *a, tm_error *e) {
   uint64_t limit = tm__memory_limit();
   if (limit > SIZE_LIMIT) limit = SIZE_LIMIT;
+  if (limit > CHECKED_MAX && tm__in_valgrind()) limit = CHECKED_MAX;
   size_t size = limit < SIZE_MAX / 4 ? (size_t)limit : SIZE_MAX / 4;
   if (size < AUTO_MIN) size = AUTO_MIN;
   while (map_named(a, size, e)) {

@@ -33,9 +33,10 @@ typedef struct tm__arena_stats {
 
 /*
  * Reserves an arena. size 0: as much as the machine's memory limit, at least
- * 64 MiB; where the system refuses (ulimit -v, a sanitizer), half of it, and
- * so on down to 16 MiB. A size that the caller names is taken as it is or
- * refused with TM_ENOMEM and a message that says what to do.
+ * 64 MiB, in valgrind at most 256 MiB; where the system refuses (ulimit -v, a
+ * sanitizer), half of it, and so on down to 16 MiB. A size that the caller
+ * names is taken as it is or refused with TM_ENOMEM and a message that says
+ * what to do.
  */
 int tm__arena_new(tm__arena **out, const tm__mem *mem, size_t size,
                   tm_error *e);
