@@ -7,12 +7,15 @@
 --- exp(-D pi^2 (m^2 + n^2) t): this is checked too. A picture goes to heat.svg.
 --- Exit status 1 if a check fails.
 ---
----     tidemill examples/heat.lua [grid 2048 [steps 300 [output folder build]]]
+---     tidemill examples/heat.lua [grid 2048 [steps 300 [output folder]]]
+---
+--- The folder is build/ where there is one, else the working directory.
 
 local folder = arg[0]:match "^(.*/)" or "./"
 package.path = folder .. "?.lua;" .. package.path
 
 local tm = require "tidemill"
+local folder_of = require "support.folder"
 local picture = require "support.heat_picture"
 
 -- The mode, in half waves along x and y.
@@ -138,7 +141,7 @@ end
 local function main()
   local grid = argument(1, "grid", 2048, SMALLEST)
   local steps = argument(2, "steps", 300, 1)
-  local output = (arg[3] or "build") .. "/heat.svg"
+  local output = folder_of(arg[3]) .. "heat.svg"
   -- Found out now, not after the run.
   local file, reason = io.open(output, "a")
   check(file, "cannot write the picture: %s", reason)

@@ -11,19 +11,23 @@
 --- row for each wave vector, of k and the levels, nan where one is not bound.
 --- Exit status 1 if a check fails.
 ---
----     tidemill examples/quantum_well.lua [output folder, default "build"]
+---     tidemill examples/quantum_well.lua [output folder]
+---
+--- The folder is build/ where there is one, else the working directory.
 
 local folder = arg[0]:match "^(.*/)" or "./"
 package.path = folder .. "?.lua;" .. package.path
 
 local tm = require "tidemill"
+local folder_of = require "support.folder"
 local picture = require "support.well_picture"
 local schroedinger = require "support.schroedinger"
 local schroedinger_kernel = require "support.schroedinger_kernel"
 local well = require "support.square_well"
 
-local OUTPUT = (arg[1] or "build") .. "/quantum_well.svg"
-local NPY = (arg[1] or "build") .. "/quantum_well.npy"
+local FOLDER = folder_of(arg[1])
+local OUTPUT = FOLDER .. "quantum_well.svg"
+local NPY = FOLDER .. "quantum_well.npy"
 
 -- The sweep: widths are FIRST/40, (FIRST + 1)/40 ... of the nominal one, which
 -- is exactly among them; wave vectors go in equal steps from 0 to LAST_K.

@@ -33,6 +33,14 @@ describe("the heat example", function()
     assert.is_true(cells > 64 * 64)
   end)
 
+  it("draws in the working directory where there is no build folder", function()
+    local outcome = run("heat.lua", "'128', '60'", nil,
+      "assert(io.open('heat.svg'):read('a'):find '<svg')")
+    assert.equal("", outcome.err)
+    assert.equal(0, outcome.status)
+    assert.matches("\nwrote heat%.svg\n$", outcome.out)
+  end)
+
   it("refuses what it cannot resolve", function()
     local outcome = run("heat.lua", "'95'")
     assert.equal(1, outcome.status)

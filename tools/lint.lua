@@ -109,6 +109,33 @@ local function check_text(path, lines)
   end
 end
 
+-- ---- packages -------------------------------------------------------------
+
+local function read(path)
+  local file <close> = assert(io.open(path))
+  return file:read("a")
+end
+
+-- A pattern of a shell as one of ours.
+local function matches(name, pattern)
+  local ours = pattern:gsub("%p", "%%%0"):gsub("%%%*", ".*")
+  return name:find("^" .. ours .. "$")
+end
+
+-- What is in examples/ is in one of the packages.
+local function check_examples()
+  local lists = read("debian/tidemill.examples")
+    .. read("debian/libtidemill-dev.examples")
+  local pipe <close> = assert(io.popen("ls -d examples/*"))
+  for name in pipe:lines() do
+    local packed = false
+    for pattern in lists:gmatch("%S+") do
+      packed = packed or matches(name, pattern)
+    end
+    if not packed then problem(name, 0, "is in no list debian/*.examples") end
+  end
+end
+
 -- ---- sizes ---------------------------------------------------------------
 
 -- In our style a C function begins with a line that is not indented, and its
@@ -213,6 +240,8 @@ end
 for _, path in ipairs(files("-name '*.sh' -o -name run -o -name '*.1'")) do
   check_text(path, lines_of(path))
 end
+
+check_examples()
 
 summarise("c", "C")
 summarise("lua", "Lua")
