@@ -5,6 +5,11 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 BUILD ?= build
 
+# It is a word of commands here, and the library and tidemill.pc have it.
+ifneq ($(filter-out 0 1,$(words $(PREFIX)))$(filter-out /%,$(PREFIX)),)
+$(error PREFIX must be an absolute path without spaces (it is '$(PREFIX)'))
+endif
+
 VERSION := $(shell sed -n 's/^.define TM_VERSION "\(.*\)"/\1/p' \
              include/tidemill.h)
 SONAME := libtidemill.so.$(firstword $(subst ., ,$(VERSION)))
@@ -286,9 +291,16 @@ install-module: $(MODULE)
 	install -d $(DESTDIR)$(LUA_CMODDIR)
 	install -m 644 $(MODULE) $(DESTDIR)$(LUA_CMODDIR)/tidemill.so
 
+# Folders that hold nothing any more go too, from the inside out, but for those
+# that a system begins with.
+FOLDERS = $(LUA_CMODDIR) $(LIBDIR)/lua $(LIBDIR)/pkgconfig $(LIBDIR) \
+  $(INCLUDEDIR) $(DATADIR) $(MANDIR) $(PREFIX)/share/man $(PREFIX)/share \
+  $(BINDIR) $(PREFIX)
+KEPT = /usr/local $(addprefix /usr/local/,bin include lib share share/man)
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DATADIR)
+	@for d in $(filter-out $(KEPT),$(addprefix $(DESTDIR),$(FOLDERS))); do \
+	  rmdir $$d 2>/dev/null || :; done
 	@test -n "$(DESTDIR)" || PATH=$$PATH:/sbin ldconfig 2>/dev/null || :
 
 # Into a scratch prefix; the hosts of examples/ are built against that.

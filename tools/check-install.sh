@@ -62,7 +62,18 @@ installs_elsewhere() {
     ! grep -rq "$scratch" "$scratch/dest/usr/lib/pkgconfig" &&
     [ -x "$scratch/dest/usr/bin/tidemill" ] &&
     $MAKE uninstall BUILD="$BUILD" PREFIX=/usr DESTDIR="$scratch/dest" &&
-    [ -z "$(find "$scratch/dest" ! -type d)" ]
+    [ -z "$(ls "$scratch/dest/usr")" ]
+}
+
+# A path that commands and texts cannot carry is refused before anything is
+# built.
+refuses() {
+  for path in relative 'in two'; do
+    $MAKE -n all install PREFIX="$path" 2>"$scratch/err" && return 1
+    cat "$scratch/err"
+    grep -q "absolute path without spaces (it is '$path')" "$scratch/err" ||
+      return 1
+  done
 }
 
 # only FILE PATTERN: FILE exports something, and only names that match. (A
@@ -125,7 +136,9 @@ uninstalls() {
   if [ "$prefix" = /usr/local ]; then
     ! find $prefix -name '*tidemill*' | grep .
   else
-    [ -z "$(find "$prefix" ! -type d)" ]
+    [ ! -e "$prefix" ] || return
+    $MAKE uninstall BUILD="$BUILD" PREFIX="$prefix" DESTDIR= \
+      2>"$scratch/err" && [ ! -s "$scratch/err" ]
   fi
 }
 
@@ -228,6 +241,7 @@ default_prefix() {
 # ---- the whole ---------------------------------------------------------
 
 [ "$prefix" = /usr/local ] || check "DESTDIR" installs_elsewhere
+check "PREFIX that cannot be" refuses
 check "make install" installs
 for example in minimal simulator nolua plus; do
   source=$(ls examples/host_$example.c*)
