@@ -118,7 +118,7 @@ for _, kind in ipairs(pools.kinds) do
       local x, y = tm.array("f64", 3), tm.array("f32", 3)
       has("argument 1 'out' must be f64[#] (got f32[3])", pool.run, pool, cos,
         3, y, x)
-      has("extent 1 at least 4", pool.run, pool, cos, 4, x, x)
+      has("whose extent 1 is at least 4", pool.run, pool, cos, 4, x, x)
       has("cannot be run over arrays", pool.run, pool,
         c "size_t strlen(const char *)", 3, x, x)
     end)

@@ -255,8 +255,8 @@ for name, way in pairs(ways) do
 
     it("checks arguments before anything runs", function()
       local x, y = tm.array("f64", 10), tm.array("f64", 9)
-      says("kernel 'axpy': argument 2 'x' must be const f64[#], with extent 1 "
-        .. "at least 10 (got f64[9])", run, k.axpy, 10, x, y, 1)
+      says("kernel 'axpy': argument 2 'x' must be const f64[#], whose extent 1 "
+        .. "is at least 10 (got f64[9])", run, k.axpy, 10, x, y, 1)
       says("kernel 'axpy': argument 1 'y' must be f64[#] (got f32[10])",
         run, k.axpy, 10, tm.array("f32", 10), x, 1)
       says("kernel 'axpy': argument 3 's' must be f64 (got a string)",

@@ -162,7 +162,8 @@ static void test_kernels(void) {
   FAILS(tm_pool_run(pool, "nothing", 1, NULL, 0, NULL, 0, NULL, &err),
         TM_EINVAL, "no kernel 'nothing' is registered");
   FAILS(RUN(4, &a, &d, 8), TM_EINVAL, "f64");
-  FAILS(RUN(4, &b, &d, 8), TM_EINVAL, "another runtime");
+  FAILS(RUN(4, &b, &d, 8), TM_EINVAL,
+        "argument 1 'x' is an array of another runtime");
   FAILS(RUN(4, &none, &d, 8), TM_EINVAL, "NULL");
   FAILS(RUN(4, &text, &d, 8), TM_EINVAL, "a string");
   FAILS(RUN(-1, &a, &d, 8), TM_EINVAL, "negative");

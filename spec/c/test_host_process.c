@@ -172,7 +172,7 @@ static void test_own_memory(tm_runtime *rt, tm_pool *pool) {
   tm_value arg = tm_array_value(x);
   double sum = 0;
   FAILS(tm_pool_run(pool, "total", 8, &arg, 1, &sum, sizeof sum, NULL, &err),
-        TM_EINVAL, "worker processes do not see");
+        TM_EINVAL, "kernel 'total': argument 1 'x' is memory of the host's");
   tm_array_release(x);
   CHECK(gone);
 }

@@ -149,17 +149,17 @@ static void test_extents(void) {
   FITS("f64[n-1] u, f64[n-1] v", 0, ten, ten);
   FITS("f64[10] u, f64[*,5] v", 0, ten, m35);
   FITS("f64[#] u, f64[#,*] v", 3, ten, m35);
-  SAYS("argument 2 'v' must be f64[ny,nx], with extent 1 3 (got f64[5,3]; "
+  SAYS("argument 2 'v' must be f64[ny,nx], whose extent 1 is 3 (got f64[5,3]; "
        "ny = 3 comes from argument 1 'u')",
        "f64[ny,nx] u, f64[ny,nx] v", 0, m35, m53);
-  SAYS("extent 1 11 (got f64[10]; n = 11 comes from argument 2 'n')",
+  SAYS("extent 1 is 11 (got f64[10]; n = 11 comes from argument 2 'n')",
        "f64[n] u, i64 n", 0, ten, integer(11));
-  SAYS("must be f64[n+1], with extent 1 11", "f64[n+1] u, i64 n", 0, ten,
+  SAYS("must be f64[n+1], whose extent 1 is 11", "f64[n+1] u, i64 n", 0, ten,
        integer(10));
-  SAYS("must be f64[9], with extent 1 9 (got f64[10])", "f64[9] u", 0, ten);
-  SAYS("must be f64[#], with extent 1 at least 11 (got f64[10])", "f64[#] u",
-       11, ten);
-  SAYS("with extent 2 3 (got f64[3,5]", "f64[n,n] u", 0, m35);
+  SAYS("must be f64[9], whose extent 1 is 9 (got f64[10])", "f64[9] u", 0, ten);
+  SAYS("must be f64[#], whose extent 1 is at least 11 (got f64[10])",
+       "f64[#] u", 11, ten);
+  SAYS("whose extent 2 is 3 (got f64[3,5]", "f64[n,n] u", 0, m35);
   SAYS("extent 1", "f64[n+1] u, i64 n", 0, ten, integer(INT64_MAX));
 }
 

@@ -143,14 +143,16 @@ static int make_job(lua_State *L, tm__pool *pool, const tm__kernel_run *r,
 }
 
 /* Worker processes see what is in the arena, and files. */
-static void check_shared(lua_State *L, tm__pool *pool, int first) {
+static void check_shared(lua_State *L, tm__pool *pool, const tm__kernel *k,
+                         int first) {
+  char who[TM__WHO];
   for (int i = first; pool->hub && i <= lua_gettop(L); i++) {
     const tm__arraybox *a = tm__array_to(L, i);
     if (a && !a->map && !tm__arena_holds(pool->rt->arena, a->array.data))
       luaL_error(L,
-                 "argument %d is memory of the host program's own, which "
-                 "worker processes do not see: copy it, or use threads",
-                 i - first + 1);
+                 "%s is memory of the host program's own, which worker "
+                 "processes do not see: copy it, or use threads",
+                 tm__signature_who(&k->signature, k->name, i - first, who));
   }
 }
 
@@ -159,7 +161,7 @@ static void check_shared(lua_State *L, tm__pool *pool, int first) {
 static tm__jobbox *push_job(lua_State *L, tm__pool *pool,
                             const tm__kernel_run *r) {
   tm_error e = {.text = ""};
-  check_shared(L, pool, 4);
+  check_shared(L, pool, r->kernel, 4);
   tm__jobbox *out = tm__job_push(L);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);

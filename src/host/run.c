@@ -59,31 +59,35 @@ static void read_value(const tm_value *v, tm__value *out) {
   }
 }
 
+static const char *argument(const tm__hostrun *r, int i, char out[TM__WHO]) {
+  return tm__signature_who(&r->kernel->signature, r->kernel->name, i, out);
+}
+
 /* Worker processes see the arena, and files that they can map. */
 static int check_shared(const tm__hostrun *r, const tm_pool *p, tm_error *e) {
   const tm__pool *pool = p->owned.pool;
+  char who[TM__WHO];
   for (int i = 0; pool->hub && i < r->nargs; i++) {
     const tm_array *a = r->values[i].as.array;
     if (r->values[i].type == TM_ARRAY && a && !a->map &&
         !tm__arena_holds(pool->rt->arena, a->array.data))
       return tm__fail(e, TM_EINVAL,
-                      "kernel '%.60s': argument #%d is memory of the host's "
-                      "own, which worker processes do not see: copy it into "
-                      "an array of tm_array_new, or use threads",
-                      r->kernel->name, i + 1);
+                      "%s is memory of the host's own, which worker processes "
+                      "do not see: copy it into an array of tm_array_new, or "
+                      "use threads",
+                      argument(r, i, who));
   }
   return TM_OK;
 }
 
 /* An array of another runtime is memory that may go before the job. */
 static int check_home(const tm__hostrun *r, const tm_runtime *rt, tm_error *e) {
+  char who[TM__WHO];
   for (int i = 0; i < r->nargs; i++) {
     const tm_value *v = &r->values[i];
     if (v->type == TM_ARRAY && v->as.array && v->as.array->rt != rt)
-      return tm__fail(e, TM_EINVAL,
-                      "kernel '%.60s': argument #%d is an array of another "
-                      "runtime",
-                      r->kernel->name, i + 1);
+      return tm__fail(e, TM_EINVAL, "%s is an array of another runtime",
+                      argument(r, i, who));
   }
   return TM_OK;
 }

@@ -286,16 +286,21 @@ static const char *value_text(const tm__value *v, char out[WORDS]) {
   return out;
 }
 
-/* "kernel 'k': argument 2 'u'", the beginning of every message. */
-static const char *who(const checker *c, int i, char out[WORDS]) {
-  const char *name = c->s->params[i].name;
-  snprintf(out, WORDS, "kernel '%.60s': argument %d%s%s%s", c->kernel, i + 1,
+const char *tm__signature_who(const tm__signature *s, const char *kernel, int i,
+                              char out[TM__WHO]) {
+  const char *name = i < s->count ? s->params[i].name : "";
+  snprintf(out, TM__WHO, "kernel '%.60s': argument %d%s%s%s", kernel, i + 1,
            name[0] ? " '" : "", name, name[0] ? "'" : "");
   return out;
 }
 
+/* The beginning of every message. */
+static const char *who(const checker *c, int i, char out[TM__WHO]) {
+  return tm__signature_who(c->s, c->kernel, i, out);
+}
+
 static int wrong_type(const checker *c, int i, const tm__value *v) {
-  char head[WORDS], want[WORDS], got[WORDS];
+  char head[TM__WHO], want[WORDS], got[WORDS];
   return tm__fail(c->e, TM_EINVAL, "%s must be %s (got %s)", who(c, i, head),
                   param_text(c->s, &c->s->params[i], want), value_text(v, got));
 }
@@ -334,7 +339,7 @@ static int check_scalar(checker *c, int i, const tm__value *v, tm_arg *out) {
 static int check_array(const checker *c, int i, const tm__value *v,
                        tm_arg *out) {
   const tm__param *p = &c->s->params[i];
-  char head[WORDS];
+  char head[TM__WHO];
   if (v->kind != TM__VALUE_ARRAY || v->arg.dtype != p->dtype ||
       (p->rank && v->arg.rank != p->rank))
     return wrong_type(c, i, v);
@@ -349,7 +354,7 @@ static int check_array(const checker *c, int i, const tm__value *v,
 
 static int wrong_extent(const checker *c, int i, int k, const tm__value *v,
                         int64_t want, int from) {
-  char head[WORDS], text[WORDS], got[WORDS], source[WORDS] = "";
+  char head[TM__WHO], text[WORDS], got[WORDS], source[WORDS] = "";
   if (from >= 0) {
     const char *name = c->s->params[from].name;
     snprintf(source, sizeof source, "; %s = %lld comes from argument %d%s%s%s",
@@ -358,7 +363,7 @@ static int wrong_extent(const checker *c, int i, int k, const tm__value *v,
              from + 1, name[0] ? " '" : "", name, name[0] ? "'" : "");
   }
   return tm__fail(c->e, TM_EINVAL,
-                  "%s must be %s, with extent %d %s%lld (got %s%s)",
+                  "%s must be %s, whose extent %d is %s%lld (got %s%s)",
                   who(c, i, head), param_text(c->s, &c->s->params[i], text),
                   k + 1, from == -2 ? "at least " : "", (long long)want,
                   value_text(v, got), source);

@@ -78,6 +78,12 @@ int tm__signature_check(const tm__signature *s, const char *kernel,
                         tm__value *values, int n, int64_t last, tm_arg *args,
                         tm_error *e);
 
+/* "kernel 'k': argument 2 'u'", the beginning of messages; without the name
+   where the signature has none or no such argument. i counts from 0. */
+enum { TM__WHO = 160 };
+const char *tm__signature_who(const tm__signature *s, const char *kernel, int i,
+                              char out[TM__WHO]);
+
 /* The type whose name begins the text, and how long that is; -1: none. */
 int tm__dtype_read(const char *text, size_t *len);
 
