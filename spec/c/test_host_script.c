@@ -1,17 +1,7 @@
 /*
  * test_host_script.c: scripts, values, arrays and the store from C
  */
-#include "host.h"
-
-static tm_runtime *rt;
-
-static tm_script *new_script(unsigned flags) {
-  tm_script *s = NULL;
-  WELL(tm_script_new(&s, rt, flags, &err));
-  return s;
-}
-
-#define RUN(s, code) tm_script_run_string(s, code, NULL, NULL, 0, &err)
+#include "host_script.h"
 
 /* ---- values ---- */
 

@@ -1,7 +1,7 @@
 /*
  * test_host_wrap.c: memory of the host's as arrays: who sees it, how long
  */
-#include "host.h"
+#include "host_script.h"
 
 /* The thread sanitizer loses sight of the threads of a child. */
 #if defined(__SANITIZE_THREAD__)
@@ -9,16 +9,6 @@ static const bool forks = false;
 #else
 static const bool forks = true;
 #endif
-
-static tm_runtime *rt;
-
-static tm_script *new_script(unsigned flags) {
-  tm_script *s = NULL;
-  WELL(tm_script_new(&s, rt, flags, &err));
-  return s;
-}
-
-#define RUN(s, code) tm_script_run_string(s, code, NULL, NULL, 0, &err)
 
 typedef struct owner {
   _Atomic int released;
