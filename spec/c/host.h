@@ -73,6 +73,7 @@ static inline void *heap_alloc(void *user, void *ptr, size_t size) {
   long fail_at = atomic_load(&h->fail_at);
   if (fail_at && (request == fail_at || (h->lasting && request > fail_at)))
     return NULL;
+  if (size > PTRDIFF_MAX / 4) return NULL; /* a sanitizer would abort */
   void *p = realloc(ptr, size);
   if (p && !ptr) atomic_fetch_add(&h->live, 1);
   return p;
