@@ -236,20 +236,43 @@ uint32_t tm__pool_welcome(tm__pool *pool, int cpu) {
   return bits;
 }
 
-/* Of pinned workers first those that are not on our CPU. */
+/* How long the near worker is preferred. A CPU that somebody else uses is not
+   free before his slice of some ms is over. */
+#define NEAR_NS 20000000u
+
+bool tm__pool_may_call_near(tm__pool *pool, tm__job *job) {
+  return pool->pinned && atomic_load(&pool->bell->sleepers) &&
+         tm__job_claimable(job);
+}
+
+bool tm__pool_is_near(tm__pool *pool) {
+  /* relaxed: a hint */
+  uint64_t until = atomic_load_explicit(&pool->near, memory_order_relaxed);
+  return until && tm__now_coarse() < until;
+}
+
+void tm__pool_call_near(tm__pool *pool) {
+  atomic_store(&pool->near, tm__now_coarse() + NEAR_NS);
+  tm__pool_wake_all(pool);
+}
+
+/* Of pinned workers first those that are not on our CPU, while theirs are
+   free. */
 static void wake_sleepers(tm__pool *pool, int count) {
   _Atomic uint32_t *epoch = &pool->bell->epoch;
   if (pool->pinned && count < pool->nworkers) {
     uint32_t bits = tm__pool_welcome(pool, tm__cpu());
+    if (tm__pool_is_near(pool)) bits = ~bits;
     if (bits) count -= tm__futex_wake_some(epoch, count, bits);
   }
   if (count > 0) tm__futex_wake(epoch, count, pool->hub != NULL);
 }
 
-/* Wakes sleepers for `count` items; those that spin come by themselves. */
+/* Wakes sleepers for `count` items; those that spin come by themselves, but for
+   such as lost their CPU as they did. */
 static void wake(tm__pool *pool, uint64_t count) {
   atomic_fetch_add(&pool->bell->epoch, 1);
-  uint32_t spinners = count_spinners(pool);
+  uint32_t spinners = tm__pool_is_near(pool) ? 0 : count_spinners(pool);
   if (count <= spinners || !any_sleeps(pool)) return;
   count -= spinners;
   wake_sleepers(pool, count < INT32_MAX ? (int)count : INT32_MAX);

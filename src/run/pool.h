@@ -60,7 +60,9 @@ struct tm__pool {
   bool pinned;
   int pin_first; /* index of the CPU of worker 0: the next after its maker's,
                     so that it begins at once */
-  _Atomic int caller; /* the CPU that jobs came from last; of pinned pools */
+  _Atomic int caller;    /* the CPU that jobs came from last; of pinned pools */
+  _Atomic uint64_t near; /* tm__now_coarse() until which the worker pinned there
+                            is called first: another's CPU was not free */
   int nworkers;
 
   /* Guards workers[]: an abandoned one is replaced, or its place is left
@@ -112,6 +114,14 @@ void tm__pool_unref(tm__pool *pool);
 /* The sleepers, as tm__futex_wake_some has them, that are not pinned to a CPU:
    there they would only take the time of who runs on it, and calls them. */
 uint32_t tm__pool_welcome(tm__pool *pool, int cpu);
+
+/* Whether who waits for a job might have to call a worker that is pinned to his
+   own CPU, since none of those that were called has come; and does so. */
+bool tm__pool_may_call_near(tm__pool *pool, tm__job *job);
+void tm__pool_call_near(tm__pool *pool);
+
+/* Whether such a worker should be at hand. */
+bool tm__pool_is_near(tm__pool *pool);
 
 /* Takes a job. TM_ECLOSED when the pool takes no more; a worker of the pool
    itself may submit until it is terminated. */

@@ -107,6 +107,9 @@ static uint64_t sooner(uint64_t end, uint64_t span) {
   return at < end ? at : end;
 }
 
+/* A worker that was called is there by then, when its CPU is free. */
+#define NEAR_AFTER_NS 150000u
+
 static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
                  void *argument, uint64_t timeout) {
   tm__worker *helper = tm__worker_here(job->pool);
@@ -124,8 +127,13 @@ static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
     }
     if (spin(job, ready, argument)) return TM_OK;
     if (run_own(own, self)) continue;
+    bool hurries = tm__pool_may_call_near(job->pool, job);
     uint64_t until = own ? sooner(end, CIRCLE_NS) : end;
+    if (hurries) until = sooner(until, NEAR_AFTER_NS);
     int status = doze(job, ready, argument, until);
+    if (status == TM_ETIMEOUT && hurries &&
+        tm__pool_may_call_near(job->pool, job))
+      tm__pool_call_near(job->pool);
     if (status == TM_ETIMEOUT && until == end)
       return ready(job, argument) ? TM_OK : TM_ETIMEOUT;
     if (status == TM_ECANCELLED && !self) return TM_ECANCELLED;

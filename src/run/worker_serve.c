@@ -57,7 +57,8 @@ static bool in_the_way(tm__worker *w) {
   int cpu = atomic_load_explicit(&w->cpu, memory_order_relaxed);
   if (cpu < 0) return false;
   return cpu == atomic_load_explicit(&pool->caller, memory_order_relaxed) &&
-         atomic_load_explicit(&pool->bell->sleepers, memory_order_relaxed);
+         atomic_load_explicit(&pool->bell->sleepers, memory_order_relaxed) &&
+         !tm__pool_is_near(pool);
 }
 
 static bool spin(tm__worker *w, uint32_t seen) {
