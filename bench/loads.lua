@@ -33,6 +33,7 @@ local CASES = {
   { "long_tail", 20000, "4 long items at the end" },
   { "nested", 100, "items that run a map themselves" },
   { "pools", 50, "pools of 2 workers, made and ended" },
+  { "busy_cpu", 500, "calls, one by one, beside a busy process" },
 }
 
 local MEMORY = {

@@ -104,6 +104,15 @@ function cases.store(pool)
   end
 end
 
+-- Beside another process that computes.
+function cases.busy_cpu(pool)
+  local other = assert(io.popen "echo $$; while :; do :; done")
+  local pid = other:read "n"
+  for i = 1, n do assert(pool:apply(add_one, { i }) == i + 1) end
+  os.execute("kill -KILL " .. pid)
+  other:close()
+end
+
 -- ---- large, uneven, nested --------------------------------------------------
 
 -- 16 MB each, there and back.
