@@ -20,6 +20,7 @@ typedef struct run {
   uint64_t context; /* of the state, when it began */
   size_t begin;     /* of the record of the item that runs */
   bool sending;     /* the result is being written */
+  bool over;        /* the piece is not ours any more */
 } run;
 
 size_t tm__items_begin(lua_State *L, tm__buf *out) {
@@ -131,9 +132,11 @@ static void run_these(lua_State *L, run *r) {
 
 /* Whether there are more items. What jobs in between may have changed in the
    state is put right by who called us. */
-static bool go_on(const run *r) {
-  return r->state->context == r->context &&
-         next_of(r->piece) == r->piece->last && tm__piece_renew(r->piece);
+static bool go_on(run *r) {
+  if (r->state->context != r->context || next_of(r->piece) < r->piece->last)
+    return false;
+  r->over = !tm__piece_renew(r->piece); /* the hook may raise as we return */
+  return !r->over;
 }
 
 /* Stack: run, kwds, function, a, b. */
@@ -210,7 +213,7 @@ static bool run_some(lua_State *L, run *r, int base) {
   tm__unwind_begin(r->state, L, p->job->spec.timeout != 0);
   int status = lua_pcall(L, 5, 0, base + 1);
   tm__unwind_disarm(r->state);
-  if (status == LUA_OK || !p->shown) return false;
+  if (status == LUA_OK || r->over) return false;
   uint64_t item = next_of(p);
   if (item == p->last || !record_failure(L, r, base)) return false;
   tm__unwind_disarm(r->state);

@@ -90,10 +90,16 @@ static tm__pool *deprived(const tm__job *job, const tm__worker *self) {
   return own;
 }
 
-/* True when self ran something that nobody else of its pool could. */
-static bool run_own(tm__pool *own, tm__worker *self) {
+static bool is_blocked(tm__pool *pool) {
+  return atomic_load(&pool->blocked) >= pool->nworkers;
+}
+
+/* True when self ran something that nobody else of its pool could, and that
+   those whom it waits for may wait for. What else waits is not to be on top of
+   what it waits for. */
+static bool run_own(tm__pool *own, tm__worker *self, tm__pool *other) {
   tm__job *job;
-  if (!own || atomic_load(&own->blocked) < own->nworkers) return false;
+  if (!own || !is_blocked(own) || !is_blocked(other)) return false;
   if (tm__pool_next(own, &job) || !job) return false;
   atomic_fetch_sub(&own->blocked, 1);
   tm__pool_help(self, job);
@@ -126,7 +132,7 @@ static int await(tm__job *job, tm__worker *self, tm__ready_fn ready,
       continue;
     }
     if (spin(job, ready, argument)) return TM_OK;
-    if (run_own(own, self)) continue;
+    if (run_own(own, self, job->pool)) continue;
     bool hurries = tm__pool_may_call_near(job->pool, job);
     uint64_t until = own ? sooner(end, CIRCLE_NS) : end;
     if (hurries) until = sooner(until, NEAR_AFTER_NS);

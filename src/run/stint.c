@@ -258,6 +258,13 @@ static void run_pieces(stint *s) {
   tm__piece_pop(&s->piece);
 }
 
+/* Whether an item of the job waits further out on this worker. */
+static bool goes_on(const tm__worker *w, const tm__job *job) {
+  const tm__piece *p = w->piece;
+  while (p && p->job != job) p = p->outer;
+  return p != NULL;
+}
+
 static void run_job(tm__worker *w, tm__job *job) {
   stint s = {.piece = {.worker = w, .job = job}, .fit = 1};
   tm__buf_init(&s.piece.out, tm__seat_mem(w));
@@ -275,7 +282,8 @@ static void run_job(tm__worker *w, tm__job *job) {
       if (!tm__worker_renew(w)) return;
     }
   }
-  if (s.piece.context && tm__job_exhausted(job) && !job->spec.retries)
+  if (s.piece.context && tm__job_exhausted(job) && !job->spec.retries &&
+      !goes_on(w, job))
     tm__worker_forget(w, job);
 }
 
