@@ -4,7 +4,7 @@ local tm = require "tidemill"
 local pools = require "spec.support.pools"
 local faults = require "spec.support.faults"
 
-local error, ipairs = error, ipairs
+local error, ipairs, os = error, ipairs, os
 
 local function square(x) return x * x end
 
@@ -140,5 +140,19 @@ describe("a pool that a worker process keeps", function()
       kept:join()
       return x
     end))
+  end)
+end)
+
+describe("a worker that waits for another pool", function()
+  it("begins nothing else meanwhile", function()
+    local pool <close> = pools.new("thread", { workers = 1 })
+    local begun = pools.signal()
+    assert.same({ 1, 2, n = 2 }, pool:map(function()
+      begun:increment()
+      return tm.thread_pool():apply(function()
+        os.execute "sleep 0.2" -- it has time to do what it should not
+        return begun:value()
+      end)
+    end, { 1, 2 }, 1))
   end)
 end)
