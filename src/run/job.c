@@ -358,12 +358,23 @@ void tm__job_feed(tm__job *job, tm__msg *item) {
     tm__pool_announce(tm__job_pool(job), job);
 }
 
+/* A message of another process, and its list of keys, lie where this one may
+   have had something else before. */
+static tm__msg *meet(const tm__job *job, tm__msg *m) {
+  if (!m || !job->hub) return m;
+  const tm__arena *arena = tm__job_pool(job)->rt->arena;
+  tm__arena_meet(arena, m);
+  if (m->nkeys) tm__arena_meet(arena, m->keys);
+  return m;
+}
+
 tm__msg *tm__job_results(tm__job *job, uint64_t i) {
-  return tm__runs_read(atomic_load(tm__runs_word(job, i))).msg;
+  return meet(job, tm__runs_read(atomic_load(tm__runs_word(job, i))).msg);
 }
 
 tm__msg *tm__job_take(tm__job *job, uint64_t i) {
-  return tm__runs_read(atomic_exchange(tm__runs_word(job, i), 0)).msg;
+  return meet(job,
+              tm__runs_read(atomic_exchange(tm__runs_word(job, i), 0)).msg);
 }
 
 void tm__job_close(tm__job *job) {

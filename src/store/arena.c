@@ -206,6 +206,11 @@ void tm__arena_release(tm__arena *a, void *block) {
     tm__run_free(a, unit, word);
 }
 
+void tm__arena_meet(const tm__arena *a, const void *block) {
+  uint32_t unit;
+  tm__run_find(a, block, &unit); /* whose words are written as it is given */
+}
+
 size_t tm__arena_block_size(tm__arena *a, const void *block) {
   uint32_t unit;
   uint64_t word = tm__run_find(a, block, &unit);

@@ -69,6 +69,12 @@ void *tm__arena_alloc(tm__arena *a, size_t size);
 /* Frees a block of tm__arena_alloc, from any thread of any process. */
 void tm__arena_release(tm__arena *a, void *block);
 
+/* Puts what any thread of this process did with the memory of a block in former
+   times, before it was another process's, behind the calling one. The order is
+   there without it, but by way of that process, which a checker of threads does
+   not see. */
+void tm__arena_meet(const tm__arena *a, const void *block);
+
 /* The bytes that a block has room for. */
 size_t tm__arena_block_size(tm__arena *a, const void *block);
 
