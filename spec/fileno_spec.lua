@@ -3,21 +3,10 @@
 local tm = require "tidemill"
 local child = require "spec.support.child"
 local pools = require "spec.support.pools"
+local processes = require "spec.support.processes"
 
 local function installed(name)
   return (pcall(require, name))
-end
-
--- Whether an event loop would see something on the descriptor.
-local function readable(fd)
-  local file = assert(io.open("/proc/self/fdinfo/" .. fd))
-  local count = file:read("a"):match "eventfd%-count:%s*(%x+)"
-  file:close()
-  return tonumber(count, 16) > 0
-end
-
-local function await_readable(fd)
-  pools.wait_until(function() return readable(fd) end, "the descriptor")
 end
 
 describe("fileno", function()
@@ -79,7 +68,7 @@ describe("fileno", function()
       end, {}, { error_callback = function(e) why = e.kind end })
       pools.await(begun)
       result:cancel()
-      await_readable(fd)
+      processes.await_readable(fd)
       pools.wait_until(function() tm.poll() return why end, "the callback")
       assert.equal("cancelled", why)
     end)
@@ -92,7 +81,7 @@ describe("fileno", function()
       local fd, what = tm.fileno(), nil
       own:apply_async(function() return "called" end, {},
         { callback = function(x) what = x end })
-      await_readable(fd)
+      processes.await_readable(fd)
       pools.wait_until(function() tm.poll() return what end, "the callback")
       return what
     end))

@@ -64,6 +64,17 @@ function processes.workers(parent)
   return list
 end
 
+--- Waits until an event loop would see something on a descriptor of tm.fileno,
+--- of the process that asks.
+---@param fd integer
+function processes.await_readable(fd)
+  pools.wait_until(function()
+    local text = read("/proc/self/fdinfo/" .. fd) or ""
+    local count = text:match "eventfd%-count:%s*(%x+)"
+    return count and tonumber(count, 16) > 0
+  end, "the descriptor")
+end
+
 --- Whether a worker of that number runs. A zombie does not.
 ---@param pid integer
 ---@return boolean
