@@ -3,6 +3,8 @@
 
 local pools = require "spec.support.pools"
 
+local os = os
+
 local MANY <const> = 20000 -- TM__RING in src/run/hub.h is 16384
 
 -- A task that goes on when the gate is open.
