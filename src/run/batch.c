@@ -223,22 +223,10 @@ static bool run_unit(tm__piece *p, part *me) {
   return written && !failed && !tm__piece_over(p);
 }
 
-/* The record of a unit for which there was no memory: the text. */
-static bool write_core(tm__buf *b, const char *text) {
-  size_t n = strlen(text);
-  unsigned char *at = tm__buf_take(b, TM__RECORD_HEAD + n);
-  if (!at) return false;
-  tm__record_write(at, (tm__record){.tag = TM__REC_CORE,
-                                    .kind = TM__FAIL_TASK,
-                                    .len = (uint32_t)n});
-  memcpy(at + TM__RECORD_HEAD, text, n);
-  return true;
-}
-
 static void fail_unit(tm__piece *p, const part *me) {
   int64_t item = first_item(&p->job->batch->plan, p->next);
   bool written = me->fault.code == TM_ENOMEM
-                     ? write_core(&p->out, me->fault.text)
+                     ? tm__record_text(&p->out, TM__FAIL_TASK, me->fault.text)
                      : write_failure(&p->out, item, me->fault.text);
   if (written) tm__piece_advance(p);
 }
